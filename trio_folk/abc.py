@@ -1,0 +1,247 @@
+"""What users may implement: a runtime that makes workers exist, and the handle on one of them.
+
+The pool above knows nothing of processes, sockets or bytes; it knows these two classes. Whoever writes a
+runtime of their own proves it with ``trio_folk.testing.RuntimeContract``.
+
+Knows words. Does not know how any of them is done: no code of ours stands behind this file.
+"""
+
+from __future__ import annotations
+
+import enum
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+import trio
+
+__all__ = [
+    "Birth",
+    "Job",
+    "Ladder",
+    "NotStarted",
+    "Runtime",
+    "Rung",
+    "Traits",
+    "WorkerExit",
+    "WorkerHandle",
+    "WorkerId",
+]
+
+
+@attrs.frozen
+class WorkerId:
+    """One incarnation of a worker in a slot; prints as ``pool/slot.incarnation``, e.g. ``thumbs/3.12``."""
+
+    pool: str
+    slot: int
+    incarnation: int
+
+    def __str__(self) -> str:
+        return f"{self.pool}/{self.slot}.{self.incarnation}"
+
+
+@attrs.frozen
+class WorkerExit:
+    """How a worker ended: by a status of its own, or by a signal. Exit 9 and SIGKILL differ here.
+
+    Attributes:
+        code: its exit status, or None.
+        signal: the signal's name, e.g. ``"SIGKILL"``, or None.
+        detail: what else is known, for runtimes without either.
+    """
+
+    code: int | None = None
+    signal: str | None = None
+    detail: str = ""
+
+    def __str__(self) -> str:
+        if self.signal is not None:
+            return f"killed by {self.signal}"
+        if self.code is not None:
+            return f"exited with status {self.code}"
+        return self.detail or "ended"
+
+
+class Rung(enum.IntEnum):
+    """The rungs of the ladder that ends a worker, gentlest first."""
+
+    STOP = 0
+    """End of file on its task channel: finish what runs, then exit."""
+    TERMINATE = 1
+    """SIGTERM to its process group."""
+    KILL = 2
+    """SIGKILL to its process group."""
+
+
+@attrs.frozen
+class Ladder:
+    """How long a worker is given on each rung before the next is taken, in seconds.
+
+    The last wait is bounded too: a process in uninterruptible sleep does not die when it is killed.
+    """
+
+    stop: float = 5.0
+    terminate: float = 5.0
+    kill: float = 5.0
+
+
+@attrs.frozen
+class Birth:
+    """What a runtime is told of the worker it is to make."""
+
+    id: WorkerId
+    generation: int = 0
+    ladder: Ladder = Ladder()
+
+
+@attrs.frozen
+class Traits:
+    """What a runtime can and cannot do; the contract's tests and the pool go by it.
+
+    Attributes:
+        processes: its workers are processes of this machine: they have a pid and can be killed.
+        interruptible: a running synchronous call can be stopped.
+        recyclable: its workers may be replaced while they are healthy.
+        python: its workers run Python functions by pickle (`prepare_python`).
+        keeps_generations: it can still make workers of an older generation, until it is told to `Runtime.forget`
+            them; workers that read their code from the disk when they start cannot.
+    """
+
+    processes: bool = True
+    interruptible: bool = True
+    recyclable: bool = True
+    python: bool = False
+    keeps_generations: bool = False
+
+
+class NotStarted(Exception):
+    """Raised by `WorkerHandle.execute` when the call provably never reached the worker: run it elsewhere."""
+
+
+class Job:
+    """A call made ready to be sent: encoded once, refused before it takes a slot if it cannot be."""
+
+
+class WorkerHandle(ABC):
+    """The parent's handle on one live worker.
+
+    A worker that is told to end, that broke the protocol or that died is *condemned*: it takes no more
+    calls, and the task that runs its life takes it down the ladder. Whoever dispatches watches `condemned`.
+    """
+
+    id: WorkerId
+    generation: int
+    pid: int | None = None
+    concurrency: int = 1
+    """How many calls it runs at once; known once it is ready."""
+    features: frozenset[str] = frozenset()
+    """The protocol extensions it announced; known once it is ready."""
+    condemned: trio.Event
+    """Set when the worker takes no more calls; `reason` says why."""
+    ended: trio.Event
+    """Set when the worker is gone and reaped; `exit` says how."""
+    reason: str | None = None
+    planned: bool = False
+    """Whether it ends because the parent decided so; false when it died or broke the protocol by itself."""
+    exit: WorkerExit | None = None
+
+    @property
+    def stderr(self) -> tuple[str, ...]:
+        """Its last lines of standard error, oldest first."""
+        return ()
+
+    @abstractmethod
+    async def ready(self) -> None:
+        """Return once the worker has said that it is ready.
+
+        Raises:
+            BootFailed: it died, closed its channels, said that it cannot serve, or spoke nonsense.
+
+        Cancellation: the worker is left as it is; the caller decides what becomes of it.
+        """
+
+    @abstractmethod
+    async def execute(self, job: Job) -> Any:
+        """Run one call, and return what it returned.
+
+        Args:
+            job: from the `prepare` methods of the runtime that made this worker.
+
+        Raises:
+            NotStarted: the worker is condemned or its channel was closed before the call was sent.
+            WorkerDied: the worker ended, or was told to, while the call was or may have been running.
+            ProtocolError: the worker answered with something that is not an answer.
+            ApplicationError: the method failed. What a Python function raised comes as itself, or as RemoteError.
+
+        Cancellation: the worker is condemned, for its state is not known; ending it starts at SIGTERM.
+        """
+
+    @abstractmethod
+    def terminate(self, reason: str, rung: Rung = Rung.STOP) -> None:
+        """Condemn the worker and have it ended from this rung on. Returns at once; wait for `ended`.
+
+        Calls running on it end as WorkerDied with this reason. The first reason stays; a higher rung is
+        honoured whenever it comes.
+        """
+
+    def memory(self) -> int | None:
+        """The worker's resident memory in bytes, or None where nobody can tell."""
+        return None
+
+
+class Runtime(ABC):
+    """A way to make workers exist. One spawn, one worker or one error: it never retries and never counts."""
+
+    traits: Traits = Traits()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Be what the runtime needs for as long as a pool uses it: ``await nursery.start(runtime.run)``.
+
+        It is started before the first spawn, and cancelled when the last worker is gone. Most runtimes need
+        nothing: this one tells so and returns.
+
+        Cancellation: whatever it has started is ended.
+        """
+        await trio.lowlevel.checkpoint()
+        task_status.started()
+
+    @abstractmethod
+    async def spawn(
+        self, birth: Birth, *, task_status: trio.TaskStatus[WorkerHandle] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Be one worker's whole life: ``handle = await nursery.start(runtime.spawn, birth)``.
+
+        Starts when the worker was launched (which is not ready); returns when it is gone, reaped, and
+        everything that belonged to it is closed.
+
+        Raises:
+            BootFailed: it could not be launched; nothing is left.
+
+        Cancellation: at any checkpoint, before or after the start, the worker is taken down its ladder: from
+        `Rung.STOP` when it is idle, from `Rung.TERMINATE` when it is not; then `Cancelled` goes on.
+        """
+
+    def forget(self, generation: int) -> None:  # noqa: B027  most runtimes keep nothing to forget
+        """No more workers of generations older than this one will be asked for: a reload has succeeded."""
+
+    @abstractmethod
+    def prepare(self, method: str, params: object) -> Job:
+        """Make a call of a named method ready to be sent.
+
+        Raises:
+            FrameTooLarge: it is longer than a frame may be.
+            TypeError: the parameters cannot be encoded.
+        """
+
+    def prepare_python(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Job:
+        """Make a call of a Python function ready to be sent, where `Traits.python` is true.
+
+        Raises:
+            FrameTooLarge: it is longer than a frame may be.
+            TypeError: the function or an argument cannot be pickled, or these workers do not run Python.
+        """
+        raise TypeError(
+            f"the workers of {self!r} do not run Python functions; call a named method with execute()"
+        )
