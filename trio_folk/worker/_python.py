@@ -1,0 +1,159 @@
+"""The feature ``python``: functions told once by number, called with pickled arguments.
+
+A function that is pickled into every call is also unpickled in every call. So a function of a module is
+defined once (``folk.define [number, bin]``) and called by its number (``folk.call [function, arguments]``).
+
+Invariants
+    1. Nothing is unpickled before it is used; what failed to unpickle is not tried again under its number.
+    2. An exception travels as itself only if its pickle was loaded again here.
+
+Trust: a worker obeys whoever holds its task channel, as any program obeys its parent.
+
+Knows pickle. Does not know descriptors, trio, or what the functions are for.
+"""
+
+from __future__ import annotations
+
+from types import CoroutineType
+
+from .._errors import ProtocolError
+from ._call import Call
+from ._failures import INVALID_PARAMS, METHOD_FAILED, Refused, describe, error_map, message_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+__all__ = ["DEFINE", "Functions"]
+
+DEFINE = "folk.define"
+
+_FORM = "folk.call carries [number or bin, bin]"
+_REMEDY = (
+    "it must be importable in the worker, which has its parent's sys.path and working directory "
+    "but never imports the parent's __main__"
+)
+
+
+class Functions:
+    """The functions that one parent has told."""
+
+    def __init__(self) -> None:
+        self._defined: dict[int, bytes] = {}
+        self._loaded: dict[int, PythonCall] = {}
+        self._failed: dict[int, dict[str, object]] = {}
+
+    def define(self, params: Any) -> None:
+        """Keep a pickled function under its number; a number told again means the newer function.
+
+        Raises:
+            ProtocolError: that is not what ``folk.define`` carries.
+        """
+        match params:
+            case [int(number), bytes(pickled)]:
+                self._defined[number] = pickled
+                self._loaded.pop(number, None)
+                self._failed.pop(number, None)
+            case _:
+                raise ProtocolError("folk.define carries [number, bin]")
+
+    def call(self, params: Any) -> tuple[PythonCall, tuple[Any, ...], dict[str, Any]]:
+        """The function, and its arguments, that these params of ``folk.call`` mean.
+
+        Raises:
+            Refused: the function or its arguments cannot be had.
+        """
+        if type(params) is not list or len(params) != 2 or type(params[1]) is not bytes:
+            raise Refused(error_map(INVALID_PARAMS, _FORM))
+        target, pickled = params
+        if type(target) is int:
+            call = self._loaded.get(target) or self._load_defined(target)
+        elif type(target) is bytes:
+            call = _load_function(target)
+        else:
+            raise Refused(error_map(INVALID_PARAMS, _FORM))
+        return call, *_load_arguments(call.name, pickled)
+
+    def _load_defined(self, number: int) -> PythonCall:
+        failed = self._failed.get(number)
+        if failed is not None:
+            raise Refused(failed)
+        pickled = self._defined.get(number)
+        if pickled is None:
+            raise Refused(error_map(INVALID_PARAMS, f"no function was defined under the number {number}"))
+        try:
+            call = self._loaded[number] = _load_function(pickled)
+        except Refused as refused:
+            self._failed[number] = refused.error
+            raise
+        return call
+
+
+class PythonCall(Call):
+    """A call whose outcome is pickled."""
+
+    __slots__ = ()
+
+    def result(self, value: Any) -> bytes:
+        """Its pickle.
+
+        Raises:
+            Refused: it has none, or is a coroutine.
+        """
+        import pickle
+
+        if type(value) is CoroutineType:
+            value.close()
+            message = (
+                f"{self.name} is async, and run_sync takes synchronous functions: make it a method instead"
+            )
+            raise Refused(error_map(METHOD_FAILED, message, {"type": "TypeError", "traceback": ""}))
+        try:
+            return pickle.dumps(value, 5)
+        except Exception as exc:
+            message = f"the result of {self.name} could not be pickled: {message_of(exc)}"
+            raise Refused(describe(exc, code=METHOD_FAILED, message=message)) from None
+
+    def error(self, exc: BaseException) -> dict[str, object]:
+        """Its error map, with the exception itself where it can travel."""
+        error = describe(exc)
+        pickled = _pickled(exc)
+        if pickled is not None:
+            error["data"]["pickle"] = pickled  # type: ignore[index]  # describe() always gives data
+        return error
+
+
+def _load_function(pickled: bytes) -> PythonCall:
+    import pickle
+
+    try:
+        fn: Callable[..., Any] = pickle.loads(pickled)
+    except (Exception, SystemExit) as exc:
+        what = f"the function could not be imported in the worker ({message_of(exc)}): {_REMEDY}"
+        raise Refused(describe(exc, code=METHOD_FAILED, message=what)) from None
+    return PythonCall(getattr(fn, "__qualname__", None) or type(fn).__qualname__, fn)
+
+
+def _load_arguments(name: str, pickled: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    import pickle
+
+    try:
+        args, kwargs = pickle.loads(pickled)
+    except (Exception, SystemExit) as exc:
+        what = f"the arguments of {name} could not be unpickled in the worker: {message_of(exc)}"
+        raise Refused(describe(exc, code=METHOD_FAILED, message=what)) from None
+    return args, kwargs
+
+
+def _pickled(exc: BaseException) -> bytes | None:
+    if not isinstance(exc, Exception):
+        return None
+    import pickle
+
+    try:
+        pickled = pickle.dumps(exc, 5)
+        again = pickle.loads(pickled)
+    except Exception:
+        return None  # told as text: its class is local, or its __init__ wants more than its args
+    return pickled if type(again) is type(exc) else None
