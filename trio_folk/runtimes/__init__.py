@@ -1,0 +1,9 @@
+"""Runtimes: ways to make workers exist. One spawn, one worker or one error; they never retry and never count."""
+
+from __future__ import annotations
+
+from ._fork import ForkRuntime as ForkRuntime
+from ._pipe import PipeRuntime as PipeRuntime
+from ._task import TaskRuntime as TaskRuntime
+
+__all__ = ["ForkRuntime", "PipeRuntime", "TaskRuntime"]

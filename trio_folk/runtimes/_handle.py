@@ -1,0 +1,229 @@
+"""The handle on a worker that speaks the protocol over two sockets, whatever stands behind them.
+
+A worker ends in many ways at once: its process dies, a channel closes, a caller gives up, a clock runs out.
+Here they all become one thing: the worker is condemned, once, with the first reason, and every call that
+was on it ends with an error that says which.
+
+Invariants
+    1. A condemned worker takes no call; one that was never sent ends with NotStarted.
+    2. The first reason stays; the rung only rises.
+    3. Calls that a death cut short wait for its circumstances, but no longer than AUTOPSY.
+
+Knows the two channels. Does not know what a worker is made of: the task that runs its life tells.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import trio
+
+from .._errors import BootFailed, FolkError, ProtocolError, WorkerDied
+from ..abc import Birth, Job, NotStarted, Rung, WorkerExit, WorkerHandle
+from ._channel import ChannelBroken, TaskChannel
+from ._control import Announcement, ControlChannel, Refusal
+from ._jobs import WireJob
+from ._sockets import Sockets
+
+if TYPE_CHECKING:
+    from .._process import Output
+
+__all__ = ["SocketWorker"]
+
+_Error = TypeVar("_Error", bound=FolkError)
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+AUTOPSY = 1.0
+"""Seconds that an error waits for the exit status and the last lines of a worker that is just dying."""
+
+
+class SocketWorker(WorkerHandle):
+    """One live worker behind a task channel and a control channel."""
+
+    def __init__(self, birth: Birth, sockets: Sockets, limit: int, pid: int | None = None) -> None:
+        self.id = birth.id
+        self.generation = birth.generation
+        self.pid = pid
+        self.condemned = trio.Event()
+        self.ended = trio.Event()
+        self.rung = Rung.STOP
+        self.output: Output | None = None
+        self._tasks = TaskChannel(sockets.task, limit, self._on_task_end)
+        self._control = ControlChannel(sockets.control, limit)
+        self._said = trio.Event()  # it is ready, or never will be
+        self._refusal: FolkError | None = None
+        self._ready = False
+        self._cut = False  # its calls were ended by us, not by its death
+        self._silent = False  # it closed a channel; should it be dead, that is the better reason
+        self._ladder = birth.ladder
+        self._condemned_at = 0.0
+        self._rises = trio.Event()
+
+    def __repr__(self) -> str:
+        if self.ended.is_set():
+            state = str(self.exit or "given up")
+        elif self.condemned.is_set():
+            state = f"ending: {self.reason}"
+        else:
+            state = f"{self._tasks.running} running" if self._ready else "booting"
+        return f"<worker {self.id}{f' pid {self.pid}' if self.pid else ''}: {state}>"
+
+    @property
+    def stderr(self) -> tuple[str, ...]:
+        return self.output.tail if self.output is not None else ()
+
+    @property
+    def idle(self) -> bool:
+        """Ready, and without a call."""
+        return self._ready and not self._tasks.running
+
+    async def ready(self) -> None:
+        await self._said.wait()
+        if self._ready:
+            return
+        if self._refusal is None:
+            await self._autopsy()
+            raise self._told(BootFailed(f"{self.reason} before it was ready"))
+        raise self._refusal
+
+    async def execute(self, job: Job) -> Any:
+        assert isinstance(job, WireJob), "a job of another runtime"
+        if self.reason is not None:
+            raise NotStarted  # invariant 1
+        try:
+            reply = await self._tasks.request(job)
+        except ChannelBroken:
+            if not self._cut:
+                await self._autopsy()
+            raise self._told(
+                WorkerDied(f"the worker ended while the call was running: {self.reason}")
+            ) from None
+        except ProtocolError as error:
+            if self._tasks.open:
+                raise  # the frame was refused before it was sent; the worker is unharmed
+            raise self._told(type(error)(error.message)) from None
+        except BaseException as error:
+            if self._tasks.abandoned:
+                self.terminate(f"a call was left by {type(error).__name__} while it ran", Rung.TERMINATE)
+            raise
+        if reply.error is not None:
+            failure = job.error(reply.error)
+            raise self._named(failure) if isinstance(failure, FolkError) else failure
+        return job.value(reply.result)
+
+    def terminate(self, reason: str, rung: Rung = Rung.STOP) -> None:
+        if not self.condemned.is_set():
+            self.planned = True
+            self.condemn(reason, rung)
+        self._cut = self._cut or self._tasks.open
+        self._tasks.close()
+        if rung > self.rung:
+            self.rung = rung
+            self._rises.set()
+            self._rises = trio.Event()
+
+    def condemn(self, reason: str, rung: Rung = Rung.STOP) -> None:
+        """Take no more calls. Unlike `terminate` it leaves those that run to the channel's own end."""
+        if not self.condemned.is_set():
+            self.reason = reason
+            self.rung = max(self.rung, rung)
+            self._condemned_at = trio.current_time()
+            self.condemned.set()
+            self._said.set()
+
+    def memory(self) -> int | None:
+        if self.pid is None or self.exit is not None:
+            return None
+        try:
+            pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])  # proc_pid_statm(5)
+        except (OSError, IndexError, ValueError):
+            return None
+        return pages * _PAGE or None  # a zombie has none
+
+    # -- what the task that runs the worker's life calls
+
+    def stop(self) -> None:
+        """Let the worker see the end of file on its task channel."""
+        self._tasks.half_close()
+
+    async def rises(self) -> None:
+        """Return when a higher rung is asked for."""
+        await self._rises.wait()
+
+    def note_death(self, how: WorkerExit) -> None:
+        """The worker is dead: what it still answered is delivered, the rest ends."""
+        self.exit = how
+        reason = f"it was {how}" if how.signal else f"it {how}"
+        self.condemn(reason)
+        if self._silent and not self._cut and trio.current_time() - self._condemned_at < self._ladder.stop:
+            self.reason = reason  # a channel closed a moment earlier, but this is why
+        self._tasks.close_after_death()
+
+    def note_end(self) -> None:
+        """The worker is gone, and nothing of it is left."""
+        self.condemn("it ended")
+        self._tasks.close()
+        self.ended.set()
+
+    async def attend(self) -> None:
+        """Follow the control channel to its end."""
+        try:
+            said = await self._control.first()
+            if isinstance(said, Announcement):
+                self._become_ready(said)
+                await self._control.end()
+            elif isinstance(said, Refusal):
+                self._refuse(said)
+                return
+        except ProtocolError as error:
+            self._refusal = self._told(BootFailed(error.message, hint=error.hint))
+            self.condemn(f"it broke the protocol: {error.message}", Rung.TERMINATE)
+            self._tasks.close()
+            return
+        # Its death closes the channel a moment before it is noticed; then its exit is the better reason.
+        with trio.move_on_after(AUTOPSY):
+            await self.condemned.wait()
+        self._fall_silent("it closed its control channel")
+
+    def _become_ready(self, said: Announcement) -> None:
+        if not self.condemned.is_set():
+            self.concurrency = said.concurrency
+            self.features = said.features
+            self._ready = True
+            self._said.set()
+
+    def _refuse(self, said: Refusal) -> None:
+        failure = BootFailed(said.message)
+        failure.remote_traceback = said.remote_traceback
+        self._refusal = self._told(failure)
+        self.terminate("it said that it cannot serve")
+
+    def _on_task_end(self, error: ProtocolError | None) -> None:
+        if error is None:
+            self._fall_silent("it closed its task channel")
+        else:
+            self.condemn(f"it broke the protocol: {error.message}", Rung.TERMINATE)
+
+    def _fall_silent(self, reason: str) -> None:
+        self._silent = self._silent or not self.condemned.is_set()
+        self.condemn(reason)
+
+    async def _autopsy(self) -> None:
+        with trio.move_on_after(AUTOPSY):
+            await self.ended.wait()
+
+    def _named(self, error: _Error) -> _Error:
+        error.worker = str(self.id)
+        error.pid = self.pid
+        error.generation = self.generation
+        return error
+
+    def _told(self, error: _Error) -> _Error:
+        """The error with all that is known of the worker's end."""
+        error.stderr = self.stderr
+        error.stage = "call" if self._ready else "boot"
+        if self.exit is not None:
+            error.exit_code, error.signal = self.exit.code, self.exit.signal
+        return self._named(error)

@@ -1,0 +1,83 @@
+"""Jobs: a call encoded once, before it takes a slot, and how its answer is read.
+
+A call that cannot be encoded must fail at once and harm no worker; a call that provably never started must be
+able to run elsewhere without being encoded again. So a job holds bytes, and knows nothing of who sends them.
+
+Knows the wire. Does not know sockets, workers or slots.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+from .._errors import ApplicationError, FrameTooLarge
+from .._wire import encode_request, pack
+from ..abc import Job
+
+__all__ = ["Job", "MethodJob", "WireJob"]
+
+_HEADER = 64  # bytes: array header, msgid, and msgpack's own prefixes; the method's name is added
+
+
+class WireJob(Job):
+    """A call as bytes of the wire."""
+
+    __slots__ = ("method", "params")
+
+    def __init__(self, method: str, params: bytes, limit: int) -> None:
+        if len(params) + len(method) * 4 + _HEADER > limit:
+            raise _too_large(f"the call of {method!r}", len(params), limit)
+        self.method: str = method
+        self.params: bytes = params
+
+    def encode(self, msgid: int, told: set[int], limit: int) -> bytes:
+        """The frames to send; ``told`` is what this worker was already told, and is added to."""
+        return encode_request(msgid, self.method, self.params, limit)
+
+    @abstractmethod
+    def value(self, result: Any) -> Any:
+        """What the caller gets for this result."""
+
+    @abstractmethod
+    def error(self, error: Any) -> Exception:
+        """What the caller gets for this error."""
+
+
+class MethodJob(WireJob):
+    """A named method of the worker; nothing of it is ever pickled."""
+
+    __slots__ = ()
+
+    def __init__(self, method: str, params: object, limit: int) -> None:
+        WireJob.__init__(self, method, pack(params), limit)  # super() costs as much again
+
+    def value(self, result: Any) -> Any:
+        return result
+
+    def error(self, error: Any) -> Exception:
+        return application_error(error)
+
+    def __repr__(self) -> str:
+        return f"<MethodJob {self.method!r}, {len(self.params)} bytes>"
+
+
+def _too_large(what: str, length: int, limit: int) -> FrameTooLarge:
+    return FrameTooLarge(
+        f"{what} takes about {length:,} bytes, a frame at most {limit:,}",
+        stage="call",
+        hint="pass a path instead of the content, or raise max_frame of the runtime",
+    )
+
+
+def application_error(error: Any) -> ApplicationError:
+    """Any non-nil error of a reply as an ApplicationError; workers in other languages send what they like."""
+    if not isinstance(error, dict):
+        return ApplicationError(-32603, str(error), error)
+    code = error.get("code")
+    message = error.get("message")
+    return ApplicationError(
+        code if isinstance(code, int) else -32603,
+        message if isinstance(message, str) else str(error),
+        error.get("data"),
+    )
