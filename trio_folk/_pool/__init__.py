@@ -1,0 +1,42 @@
+"""The pool: slots, dispatch, recycling, statistics.
+
+It sees worker handles, never a byte or a pid, and does not know which runtime makes them.
+"""
+
+from __future__ import annotations
+
+from .config import PoolConfig as PoolConfig
+from .errors import ExecTimeout as ExecTimeout
+from .errors import PoolBusy as PoolBusy
+from .errors import QueueTimeout as QueueTimeout
+from .events import EventStream as EventStream
+from .events import PoolEvent as PoolEvent
+from .lease import Lease as Lease
+from .mapping import MapResults as MapResults
+from .opening import open_pool as open_pool
+from .opening import run_pool as run_pool
+from .pool import WorkerPool as WorkerPool
+from .reload import ReloadReport as ReloadReport
+from .reload import SlotReload as SlotReload
+from .states import SlotState as SlotState
+from .statistics import PoolStatistics as PoolStatistics
+from .statistics import SlotStatistics as SlotStatistics
+
+__all__ = [
+    "EventStream",
+    "ExecTimeout",
+    "Lease",
+    "MapResults",
+    "PoolBusy",
+    "PoolConfig",
+    "PoolEvent",
+    "PoolStatistics",
+    "QueueTimeout",
+    "ReloadReport",
+    "SlotReload",
+    "SlotState",
+    "SlotStatistics",
+    "WorkerPool",
+    "open_pool",
+    "run_pool",
+]

@@ -1,0 +1,192 @@
+"""One call, one outcome: find a worker, run the job on it, give the worker back.
+
+Three clocks, never mixed: the wait for a slot, the execution, and (elsewhere) the boot. A call whose worker
+provably never got it runs elsewhere; one that may have run is never run twice, unless its caller allowed it.
+
+Knows the core, jobs and handles. Does not know how a worker is reached.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import trio
+
+from .._errors import WorkerDied
+from ..abc import Job, NotStarted
+from .core import Core
+from .dispatch import Waiter
+from .errors import ExecTimeout, PoolBusy, QueueTimeout
+from .incarnation import Incarnation
+
+__all__ = ["RERUNS", "acquire", "check_timeouts", "note_failure", "run", "run_timed"]
+
+RERUNS = 2
+"""How often an idempotent call is run again after the deaths of its workers."""
+
+
+async def run(
+    core: Core,
+    job: Job,
+    exec_timeout: float | None,
+    queue_timeout: float | None,
+    idempotent: bool,
+    *,
+    insist: bool = False,
+) -> Any:
+    """Run a job on some worker of the pool. See `WorkerPool.execute` for what it raises.
+
+    Args:
+        insist: wait even if the queue is full; for those who bound their own number of calls.
+
+    Cancellation: a waiting call is withdrawn and never runs; a running one ends its worker.
+    """
+    if exec_timeout is not None or queue_timeout is not None:
+        check_timeouts(exec_timeout, queue_timeout)
+    left = core.config.queue_timeout if queue_timeout is None else queue_timeout
+    seconds = core.config.exec_timeout if exec_timeout is None else exec_timeout
+    reruns = RERUNS if idempotent else 0
+    again = False
+    core.begin()
+    try:
+        while True:
+            incarnation = core.dispatch.decide()
+            if incarnation is None:
+                since = trio.current_time()
+                incarnation = await _turn(core, left, first=again, insist=insist)
+                left -= trio.current_time() - since
+            try:
+                await trio.lowlevel.checkpoint_if_cancelled()
+                if seconds == math.inf:
+                    result = await incarnation.handle.execute(job)
+                else:
+                    result = await run_timed(incarnation, job, seconds)
+            except NotStarted:
+                again = True
+            except WorkerDied as error:
+                note_failure(core, error)
+                if not reruns:
+                    raise
+                reruns -= 1
+                again = True
+            except BaseException as error:
+                note_failure(core, error)
+                raise
+            else:
+                core.counts.succeeded += 1
+                return result
+            finally:
+                core.release(incarnation)
+    finally:
+        core.finish()
+
+
+def check_timeouts(exec_timeout: float | None, queue_timeout: float | None) -> None:
+    """Refuse what is no time, before anything is sent."""
+    if exec_timeout is not None and not exec_timeout > 0:
+        raise ValueError(f"exec_timeout is more than 0 seconds, or None for the pool's, not {exec_timeout!r}")
+    if queue_timeout is not None and not queue_timeout >= 0:
+        raise ValueError(
+            f"queue_timeout is at least 0 seconds, or None for the pool's, not {queue_timeout!r}"
+        )
+
+
+async def run_timed(incarnation: Incarnation, job: Job, seconds: float) -> Any:
+    """Run a job on this worker, against the execution clock."""
+    running = incarnation.start_clock(trio.current_time() + seconds)
+    try:
+        return await incarnation.handle.execute(job)
+    except WorkerDied:
+        if running.overdue:
+            raise _exec_timeout(incarnation, seconds) from None
+        raise
+    finally:
+        incarnation.stop_clock(running)
+
+
+def note_failure(core: Core, error: BaseException) -> None:
+    """Count a call that ran and failed, by its end."""
+    counts = core.counts
+    if isinstance(error, WorkerDied):
+        counts.died += 1
+        error.hint = error.hint or "it may have run: pass idempotent=True if it may run again"
+    elif isinstance(error, ExecTimeout):
+        counts.exec_timeouts += 1
+    elif isinstance(error, Exception):
+        counts.failed += 1
+    else:
+        counts.cancelled += 1
+
+
+async def acquire(core: Core, queue_timeout: float | None) -> Incarnation:
+    """Take a worker, now or when one has room; whoever takes it gives it back with ``core.release``.
+
+    Cancellation: nothing is taken.
+    """
+    check_timeouts(None, queue_timeout)
+    await trio.lowlevel.checkpoint_if_cancelled()
+    incarnation = core.dispatch.decide()
+    if incarnation is None:
+        left = core.config.queue_timeout if queue_timeout is None else queue_timeout
+        return await _turn(core, left)
+    await trio.lowlevel.cancel_shielded_checkpoint()
+    return incarnation
+
+
+async def _turn(core: Core, seconds: float, *, first: bool = False, insist: bool = False) -> Incarnation:
+    """Wait for a worker with room. A call that had its turn already and lost it waits first in line."""
+    if core.degraded:
+        raise core.crash_loop()
+    if not first and not insist:
+        _refuse_if_it_may_not_wait(core, seconds)
+    waiter = Waiter(trio.lowlevel.current_task())
+    core.dispatch.queue(waiter, first=first)
+
+    def withdraw(_: object) -> trio.lowlevel.Abort:
+        core.dispatch.withdraw(waiter)
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    if seconds == math.inf:
+        await trio.lowlevel.wait_task_rescheduled(withdraw)
+    else:
+        with trio.move_on_after(max(seconds, 0)):
+            await trio.lowlevel.wait_task_rescheduled(withdraw)
+    if waiter.error is not None:
+        raise waiter.error
+    if waiter.incarnation is None:
+        core.counts.queue_timeouts += 1
+        raise QueueTimeout(
+            f"no slot of pool {core.name!r} took the call in time: {core.ready()} of {len(core.slots)} slots have a "
+            f"worker, {core.dispatch.queued} more calls wait",
+            stage="queue",
+            hint="raise slots or queue_timeout, or send fewer calls at once",
+        )
+    return waiter.incarnation
+
+
+def _refuse_if_it_may_not_wait(core: Core, seconds: float) -> None:
+    try:
+        core.dispatch.refuse_if_full()
+        if seconds <= 0:
+            raise PoolBusy(
+                "no slot is idle, and the call may not wait",
+                stage="queue",
+                hint="try again later, or allow a queue_timeout",
+            )
+    except PoolBusy:
+        core.counts.refused += 1
+        raise
+
+
+def _exec_timeout(incarnation: Incarnation, seconds: float) -> ExecTimeout:
+    handle = incarnation.handle
+    return ExecTimeout(
+        f"the call ran longer than its exec_timeout of {seconds:g} s; its worker is ended",
+        worker=str(handle.id),
+        pid=handle.pid,
+        generation=handle.generation,
+        stderr=handle.stderr,
+        stage="call",
+        hint="raise exec_timeout, or see in its stderr what it waits for",
+    )

@@ -1,0 +1,280 @@
+"""What the parts of a pool share: its slots, its queue, its counts, and the decisions that touch several of them.
+
+Every method is synchronous: nothing can happen between reading this state and writing it.
+
+Knows all parts of the pool. Does not wait, and does not know the wire or processes.
+"""
+
+from __future__ import annotations
+
+import attrs
+import trio
+
+from .._errors import CrashLoop, FolkError, PoolClosed, SpawnBudgetExhausted, SpawnError
+from .._spawn import SpawnBudget, SpawnCoordinator
+from ..abc import Ladder, Runtime
+from .config import PoolConfig
+from .dispatch import Dispatch
+from .events import EventKind, Listeners, PoolEvent
+from .incarnation import Incarnation, Slot
+from .recycling import Recycling
+from .states import SlotEvent, SlotState
+from .statistics import Counts
+
+__all__ = ["Core"]
+
+
+@attrs.frozen(eq=False)
+class Scope:
+    """Whose budget an attempt counts against: two pools of one name are two."""
+
+    pool: str
+
+    def __str__(self) -> str:
+        return f"pool {self.pool!r}"
+
+    __repr__ = __str__
+
+
+class Core:
+    """The state of one pool.
+
+    Attributes:
+        opened: the first worker is ready, or every slot's first attempt has failed.
+        closed: supervision has ended; no worker is left.
+        quiet: the pool drains and no call is left.
+        body: the scope of the user's block, cancelled if supervision fails.
+        supervision: the scope of all slot supervisors; cancelled to take every worker down its ladder.
+        failure: what ended the pool: CrashLoop, or whatever supervision failed of.
+        generation: of the code that new workers are born with.
+        failed_attempts: failed attempts since a worker was last ready.
+        degraded: the budget was used up and no slot could serve, and since then no worker has become ready.
+    """
+
+    def __init__(
+        self, runtime: Runtime, config: PoolConfig, coordinator: SpawnCoordinator | None, name: str
+    ) -> None:
+        self.runtime = runtime
+        self.config = config
+        self.name = name
+        self.budget = config.budget or SpawnBudget.for_slots(config.slots)
+        self.coordinator = coordinator or SpawnCoordinator(self.budget)
+        self.scope = Scope(name)
+        self.degraded = False
+        self.failed_attempts = 0
+        self.generation = 0
+        self.recyclable = runtime.traits.recyclable
+        self.ladder = Ladder(stop=config.terminate_grace, terminate=config.terminate_grace)
+        self.slots = [Slot(number) for number in range(config.slots)]
+        self.dispatch = Dispatch(config.max_queue)
+        self.recycling = Recycling(self.retire)
+        self.listeners = Listeners()
+        self.counts = Counts()
+        self.active = 0
+        self.closing = False
+        self.opened = trio.Event()
+        self.closed = trio.Event()
+        self.quiet = trio.Event()
+        self.changed = trio.Event()
+        self.body = trio.CancelScope()
+        self.supervision = trio.CancelScope(shield=True)
+        self.failure: BaseException | None = None
+
+    # -- calls
+
+    def begin(self) -> None:
+        """A call, lease or map begins.
+
+        Raises:
+            PoolClosed: the pool takes no more.
+        """
+        if self.closing:
+            raise self.closed_error()
+        self.active += 1
+
+    def finish(self) -> None:
+        """It has ended."""
+        self.active -= 1
+        if self.closing and not self.active:
+            self.quiet.set()
+
+    def release(self, incarnation: Incarnation) -> None:
+        """A call on this worker has ended; decide what the worker does next."""
+        incarnation.release()
+        if incarnation.limited:
+            self.look_if_due(incarnation)
+        if incarnation.retiring is None:
+            self.dispatch.offer(incarnation)
+        else:
+            incarnation.stop_if_done()
+
+    def closed_error(self) -> PoolClosed:
+        """Why no call is taken any more."""
+        return PoolClosed(
+            f"the pool {self.name!r} is closed: it drains, or its block was left",
+            stage="queue",
+            hint="start calls inside `async with open_pool(...)`, before drain()",
+        )
+
+    # -- workers
+
+    def seat(self, slot: Slot, incarnation: Incarnation) -> None:
+        """A worker is ready."""
+        slot.incarnation = incarnation
+        slot.failure = slot.retry_at = None
+        slot.failures = 0
+        self.failed_attempts = 0
+        self.degraded = False
+        slot.on(SlotEvent.READY)
+        self.tell("ready", str(incarnation.handle.id))
+        self.opened.set()
+        self.recycling.settled(slot.number)
+        self.dispatch.offer(incarnation)
+        self.note_change()
+
+    def swap(self, slot: Slot, incarnation: Incarnation) -> Incarnation:
+        """A ready worker takes the place of the slot's worker, which finishes its calls. Returns the old one."""
+        old = slot.incarnation
+        assert old is not None
+        self.dispatch.remove(old)
+        slot.on(SlotEvent.SWAP)
+        slot.incarnation = incarnation
+        self.tell("ready", str(incarnation.handle.id))
+        self.tell("retiring", str(old.handle.id), "reload")
+        old.retire("reload: a worker of newer code has taken its place")
+        old.alarm.cancel()  # its supervisor watches the new one from now on
+        self.recycling.settled(slot.number)
+        self.dispatch.offer(incarnation)
+        self.note_change()
+        return old
+
+    def retire(self, incarnation: Incarnation, reason: str) -> None:
+        """A healthy worker takes no more calls, and is stopped once the running ones have ended."""
+        self.counts.recycled += 1
+        self.dispatch.remove(incarnation)
+        self.tell("retiring", str(incarnation.handle.id), reason)
+        incarnation.retire(reason)
+
+    def look_if_due(self, incarnation: Incarnation) -> None:
+        """Have it replaced if it is due: when its turn comes, or at once after its very last call."""
+        if incarnation.over or (reason := incarnation.due(trio.current_time())) is None:
+            return
+        if incarnation.exhausted():
+            self.retire(incarnation, reason)
+        else:
+            self.recycling.ask(incarnation, reason)
+
+    def unseat(self, slot: Slot, incarnation: Incarnation) -> None:
+        """A worker takes no more calls, for whatever reason; its slot is free for the next."""
+        self.dispatch.remove(incarnation)
+        if incarnation.retiring is None:
+            slot.on(SlotEvent.CONDEMN)
+        slot.incarnation = None
+        self.tell("condemned", str(incarnation.handle.id), incarnation.handle.reason)
+        self.note_change()
+
+    def attempt_failed(self, slot: Slot, worker: str, error: SpawnError) -> None:
+        """An attempt to get a worker failed."""
+        self.counts.boot_failures += 1
+        slot.failures += 1
+        slot.on(SlotEvent.FAIL)
+        self.tell("boot_failed", worker, error.message)
+        opened = self.opened.is_set()
+        self.note_failure(slot, error)
+        self.failed_attempts += 1
+        # Boots that fail slowly never fill the window; as many in a row are a crash loop all the same.
+        if self.failed_attempts >= self.budget.attempts and not self.ready():
+            self.note_crash_loop(opened)
+
+    def note_failure(self, slot: Slot, error: SpawnError) -> None:
+        """A slot has no worker for this reason."""
+        slot.failure = error
+        self.recycling.settled(slot.number)
+        if all(each.failure is not None for each in self.slots):
+            self.opened.set()
+        self.note_change()
+
+    def exhausted(self, slot: Slot, refusal: SpawnBudgetExhausted) -> None:
+        """A slot was refused an attempt. If no other can serve, or may yet, this is a crash loop."""
+        if slot.state is not SlotState.FAILED:
+            slot.on(SlotEvent.GIVE_UP)
+            self.tell("slot_failed", None, f"slot {slot.number}: {refusal.message}")
+        slot.retry_at = trio.current_time() + refusal.retry_after
+        opened = self.opened.is_set()
+        self.note_failure(slot, slot.failure or refusal)
+        if all(each.state is SlotState.FAILED for each in self.slots):
+            self.note_crash_loop(opened)
+
+    def note_crash_loop(self, opened: bool) -> None:
+        """No slot can serve, and none is about to: the pool ends, or its callers are told from now on."""
+        if self.degraded:
+            return
+        self.degraded = True
+        if opened and self.config.on_crash_loop == "raise":
+            self.crash(self.crash_loop())
+        else:
+            self.dispatch.refuse_all(self.crash_loop)
+
+    def crash(self, error: CrashLoop) -> None:
+        """End the pool: its block is cancelled, and whoever waits for a worker is told why."""
+        self.closing = True
+        self.dispatch.refuse_all(self.crash_loop)
+        self.fail(error)
+
+    def crash_loop(self) -> CrashLoop:
+        """The crash loop that this pool is in, as an error of its own for each who gets it."""
+        spent = [each for each in self.coordinator.failures(self.scope) if isinstance(each, FolkError)]
+        known = [slot.failure for slot in self.slots if slot.failure is not None]
+        return CrashLoop(
+            f"no slot of pool {self.name!r} has a worker, and the budget of {self.budget} is used up",
+            tuple(spent or known),
+            self.coordinator.snapshot(self.scope).retry_after,
+            hint="mend what the last failure names; the pool tries again when the budget allows",
+        )
+
+    def note_change(self) -> None:
+        """Wake whoever waits for slots to become ready."""
+        self.changed.set()
+        self.changed = trio.Event()
+
+    def ready(self) -> int:
+        """How many slots have a worker that serves."""
+        return sum(slot.incarnation is not None and slot.incarnation.serves for slot in self.slots)
+
+    # -- the end
+
+    def drain(self) -> None:
+        """Take no more calls."""
+        if not self.closing:
+            self.closing = True
+            self.tell("draining")
+            self.note_change()
+        if not self.active:
+            self.quiet.set()
+
+    def close(self) -> None:
+        """End everything now: waiting calls are refused, and every worker is taken down its ladder."""
+        self.drain()
+        self.dispatch.refuse_all(self.closed_error)
+        self.supervision.cancel()
+
+    def fail(self, error: BaseException) -> None:
+        """Supervision itself failed: the user's block is cancelled, and told why."""
+        self.failure = error
+        self.body.cancel()
+
+    def note_closed(self) -> None:
+        """Supervision has ended."""
+        self.closing = True
+        for slot in self.slots:
+            slot.incarnation = None
+            slot.on(SlotEvent.CLEAR)
+        self.dispatch.refuse_all(self.closed_error)
+        self.opened.set()
+        self.closed.set()
+        self.note_change()
+        self.listeners.close()
+
+    def tell(self, kind: EventKind, worker: str | None = None, reason: str | None = None) -> None:
+        """Tell the listeners."""
+        self.listeners.tell(PoolEvent(kind, trio.current_time(), worker, reason))

@@ -1,0 +1,291 @@
+"""The pool as its users see it: calls, maps, leases, and what can be seen of it.
+
+Knows the core and the parts that act on it. Does not know how workers are made or reached.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
+from typing import Any, Literal, TypeVar, final, overload
+
+import attrs
+import outcome
+import trio
+
+from . import calls
+from .core import Core
+from .events import EventStream
+from .lease import Lease
+from .mapping import MapResults, open_map
+from .reload import Check, Reloading, ReloadReport
+from .statistics import PoolStatistics, slot_statistics
+
+__all__ = ["WorkerPool"]
+
+T = TypeVar("T")
+
+
+@final
+class WorkerPool:
+    """Supervised workers that can be called. Made by `open_pool` or `run_pool`, never directly."""
+
+    _core: Core
+    _reloading: Reloading
+
+    def __init__(self) -> None:
+        raise TypeError("a pool is opened: `async with open_pool(...) as pool`")
+
+    @classmethod
+    def _of(cls, core: Core) -> WorkerPool:
+        pool = object.__new__(cls)
+        pool._core = core
+        pool._reloading = Reloading(core)
+        return pool
+
+    def __repr__(self) -> str:
+        core = self._core
+        running = sum(slot.incarnation.load for slot in core.slots if slot.incarnation is not None)
+        state = "closed" if core.closed.is_set() else "draining" if core.closing else "open"
+        budget = core.coordinator.snapshot(core.scope)
+        spent = f", {budget.failed} of {budget.attempts} attempts spent" if budget.failed else ""
+        return (
+            f"<WorkerPool {core.name!r} {state}: {core.ready()} of {len(core.slots)} slots ready, "
+            f"{running} calls running, {core.dispatch.queued} queued{spent}>"
+        )
+
+    @property
+    def name(self) -> str:
+        """Its name, which begins the id of each of its workers."""
+        return self._core.name
+
+    async def execute(
+        self,
+        method: str,
+        params: object = None,
+        *,
+        exec_timeout: float | None = None,
+        queue_timeout: float | None = None,
+        idempotent: bool = False,
+    ) -> Any:
+        """Call a named method of a worker. Nothing is pickled either way.
+
+        Args:
+            method: the method's name in the worker.
+            params: a map becomes keyword arguments, a list positional ones, None none, anything else one
+                argument. It is encoded as MessagePack.
+            exec_timeout: seconds the call may run; the pool's by default.
+            queue_timeout: seconds it may wait for a slot, 0 for not at all; the pool's by default.
+            idempotent: it may be run again, up to twice, if its worker dies while it runs.
+
+        Raises:
+            ApplicationError: the method failed; its type, message and traceback are in the error.
+            WorkerDied: its worker ended while it was, or may have been, running.
+            ExecTimeout: it ran too long; its worker is ended.
+            QueueTimeout: no slot took it in time. It never ran.
+            PoolBusy: it may not wait, or the queue is full. It never ran.
+            PoolClosed: the pool drains, or its block was left. It never ran.
+            CrashLoop: no slot can get a worker, with ``on_crash_loop="degrade"``; the last failures. It never ran.
+            ProtocolError: its worker answered with something that is not an answer; FrameTooLarge before it
+                was sent.
+            TypeError, ValueError: the parameters cannot be encoded, a timeout makes no sense. It never ran.
+
+        Always notices a cancellation; other tasks run before it returns, or did within the last 0.2 ms.
+        Cancellation: a waiting call is withdrawn and never runs; a running one ends its worker, and the slot gets
+        a new one.
+        """
+        job = self._core.runtime.prepare(method, params)
+        return await calls.run(self._core, job, exec_timeout, queue_timeout, idempotent)
+
+    async def run_sync(
+        self,
+        fn: Callable[..., T],
+        *args: Any,
+        exec_timeout: float | None = None,
+        queue_timeout: float | None = None,
+        idempotent: bool = False,
+    ) -> T:
+        """Run a synchronous function in a worker, and return what it returns. For keyword arguments use
+        ``functools.partial``.
+
+        The function must be importable in the worker, where ``sys.path`` is this process's; those of
+        ``__main__``, lambdas and closures travel by value if ``trio-folk[closures]`` is installed. Arguments,
+        result and exception are pickled.
+
+        Raises:
+            Exception: what the function raised, with the worker's traceback as a note.
+            RemoteError: it raised something that cannot be pickled, a BaseException, or an error of trio's or
+                ours, which must not be mistaken for the caller's own.
+            TypeError: the function or an argument cannot be pickled. It never ran.
+
+        And, as `execute`: WorkerDied, ExecTimeout, QueueTimeout, PoolBusy, PoolClosed, CrashLoop, ProtocolError.
+
+        A checkpoint as `execute`. Cancellation: as `execute`.
+        """
+        job = self._core.runtime.prepare_python(fn, args, {})
+        result: T = await calls.run(self._core, job, exec_timeout, queue_timeout, idempotent)
+        return result
+
+    @overload
+    def map(
+        self,
+        fn: Callable[..., T],
+        *iterables: Iterable[Any],
+        ordered: bool = True,
+        outcomes: Literal[False] = False,
+        window: int | None = None,
+        exec_timeout: float | None = None,
+        idempotent: bool = False,
+    ) -> AbstractAsyncContextManager[MapResults[T]]: ...
+
+    @overload
+    def map(
+        self,
+        fn: Callable[..., T],
+        *iterables: Iterable[Any],
+        ordered: bool = True,
+        outcomes: Literal[True],
+        window: int | None = None,
+        exec_timeout: float | None = None,
+        idempotent: bool = False,
+    ) -> AbstractAsyncContextManager[MapResults[outcome.Outcome[T]]]: ...
+
+    def map(
+        self,
+        fn: Callable[..., Any],
+        *iterables: Iterable[Any],
+        ordered: bool = True,
+        outcomes: bool = False,
+        window: int | None = None,
+        exec_timeout: float | None = None,
+        idempotent: bool = False,
+    ) -> AbstractAsyncContextManager[MapResults[Any]]:
+        """Run a function over items, lazily: ``async with pool.map(fn, items) as results``, then ``async for``.
+
+        Args:
+            fn: as for `run_sync`.
+            iterables: one, or several that are read side by side until the shortest ends; they may be infinite.
+            ordered: hand results out in the order of the items; otherwise as they come.
+            outcomes: hand out an ``outcome.Outcome`` an item, and never raise for one; otherwise the first
+                error is raised, and the rest is cancelled when the block is left.
+            window: how many items may be taken and not yet handed out; twice the slots by default.
+            exec_timeout: seconds each item may run.
+            idempotent: an item may be run again if its worker dies.
+
+        Cancellation, and leaving the block early: what runs is cancelled with its workers; what waits never runs.
+        """
+        if not iterables:
+            raise TypeError("map needs at least one iterable")
+        if window is not None and window < 1:
+            raise ValueError(f"window is at least 1 item, not {window}")
+        core = self._core
+
+        async def run(args: tuple[Any, ...]) -> Any:
+            job = core.runtime.prepare_python(fn, args, {})
+            return await calls.run(core, job, exec_timeout, None, idempotent, insist=True)
+
+        return open_map(
+            run, iterables, ordered=ordered, outcomes=outcomes, window=window or 2 * len(core.slots)
+        )
+
+    @asynccontextmanager
+    async def lease(self, *, queue_timeout: float | None = None) -> AsyncIterator[Lease]:
+        """Several calls in a row on one worker: ``async with pool.lease() as worker``.
+
+        Raises:
+            PoolBusy, QueueTimeout, PoolClosed, CrashLoop: as `execute`.
+
+        Entering is always a checkpoint. Cancellation while waiting: nothing is taken.
+        """
+        core = self._core
+        core.begin()
+        try:
+            incarnation = await calls.acquire(core, queue_timeout)
+            lease = Lease._of(core, incarnation)
+            try:
+                yield lease
+            finally:
+                lease._end()
+                core.release(incarnation)
+        finally:
+            core.finish()
+
+    async def wait_ready(self, slots: int = 1) -> None:
+        """Return when at least so many slots have a worker that serves.
+
+        Raises:
+            PoolClosed: the pool was closed before.
+
+        Always a checkpoint. Cancellation leaves nothing behind.
+        """
+        core = self._core
+        if not 1 <= slots <= len(core.slots):
+            raise ValueError(f"the pool has {len(core.slots)} slots; {slots} of them cannot become ready")
+        await trio.lowlevel.checkpoint()
+        while core.ready() < slots:
+            if core.closed.is_set():
+                raise core.closed_error()
+            await core.changed.wait()
+
+    async def reload(self, check: Check | None = None) -> ReloadReport:
+        """Let new code take over, slot by slot, while calls go on: no call shorter than
+        ``reload_drain_timeout`` fails because of it.
+
+        One worker of the new generation boots beside the old ones. Only when it is ready, and ``check`` has passed
+        on it, does it take its slot; then the other slots follow, one after another. The old workers finish what
+        they run. A slot whose worker dies before that first one has passed is reborn in the old code, where the
+        runtime can still make that; workers launched anew read the disk.
+
+        Args:
+            check: ``async def check(worker)`` with the new worker as a `Lease`; whatever it raises stops the reload.
+
+        Returns:
+            What each slot got. Who asks while a reload runs shares the next one.
+
+        Raises:
+            ReloadFailed: the new worker did not become ready, or did not pass; the old ones serve on. If a later
+                slot failed, all go back to the old code where the runtime can; the report says who has which.
+            PoolClosed: the pool drains, or its block was left.
+
+        Always a checkpoint. Cancellation: it stops where it is; every slot has one worker that serves, and calls on
+        workers already replaced go on to their end.
+        """
+        return await self._reloading.reload(check)
+
+    async def drain(self) -> bool:
+        """Take no more calls, and wait until those that run or wait have ended, at most ``drain_timeout``.
+
+        Returns:
+            Whether all have ended. What has not is ended when the pool's block is left.
+
+        Always a checkpoint. Cancellation: the pool stays closed to new calls.
+        """
+        core = self._core
+        core.drain()
+        await trio.lowlevel.checkpoint()
+        with trio.move_on_after(core.config.drain_timeout):
+            await core.quiet.wait()
+        return core.quiet.is_set()
+
+    def statistics(self) -> PoolStatistics:
+        """The pool at this instant; a frozen record."""
+        core = self._core
+        now = trio.current_time()
+        slots = tuple(slot_statistics(slot, now) for slot in core.slots)
+        return PoolStatistics(
+            name=core.name,
+            slots=slots,
+            queued=core.dispatch.queued,
+            running=sum(slot.running for slot in slots),
+            ready=core.ready(),
+            budget=core.coordinator.snapshot(core.scope),
+            **attrs.asdict(core.counts),
+        )
+
+    def events(self, *, buffer: int = 1024) -> AbstractContextManager[EventStream]:
+        """What happens to the workers from now on: ``with pool.events() as events``, then ``async for``.
+
+        Args:
+            buffer: how many events wait for a slow listener; what no longer fits is counted in ``dropped``.
+        """
+        return self._core.listeners.listen(buffer)
