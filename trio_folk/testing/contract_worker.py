@@ -1,0 +1,93 @@
+"""The workers that `RuntimeContract` calls: each method has one property that a runtime must cope with.
+
+A runtime's own tests start them as ``trio_folk.testing.contract_worker:worker``, whose methods are
+synchronous, or ``...:async_worker``, of which four calls run at once and each can be stopped.
+
+Knows the SDK. A worker imports this file, so it imports nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from trio_folk.worker import Worker
+
+__all__ = ["async_worker", "worker"]
+
+worker: Worker = Worker()
+async_worker: Worker = Worker(concurrency=4)
+
+
+@worker.method
+@async_worker.method
+def add(a: int, b: int = 1) -> int:
+    """Positional or keyword arguments."""
+    return a + b
+
+
+@worker.method
+@async_worker.method
+def fail(message: str) -> None:
+    """Fails."""
+    raise ValueError(message)
+
+
+@worker.method
+@async_worker.method
+def pid() -> int:
+    """The process it runs in."""
+    return os.getpid()
+
+
+@worker.method
+def sleep(seconds: float) -> float:
+    """Holds its worker."""
+    time.sleep(seconds)
+    return seconds
+
+
+@async_worker.method("sleep")
+async def sleep_async(seconds: float) -> float:
+    """Holds one call, and not its worker."""
+    import trio
+
+    await trio.sleep(seconds)
+    return seconds
+
+
+@worker.method
+def spin() -> None:
+    """Never returns, and never lets go of the interpreter for long."""
+    while True:
+        pass
+
+
+@worker.method
+@async_worker.method
+def exit_with(status: int) -> None:
+    """Ends its process at once, with some last words."""
+    print("these are its last words", file=sys.stderr, flush=True)
+    os._exit(status)
+
+
+@worker.method
+@async_worker.method
+def blob(size: int) -> bytes:
+    """So many bytes."""
+    return b"x" * size
+
+
+@worker.method(raw=True)
+@async_worker.method(raw=True)
+def type_name(value: object) -> str:
+    """What the value was on arrival."""
+    return type(value).__name__
+
+
+@worker.method
+@async_worker.method
+def unspeakable() -> object:
+    """Something that no message can hold."""
+    return object()
