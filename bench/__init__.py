@@ -1,0 +1,1 @@
+"""The benchmarks: trio_folk beside its peers and beside the floors. Run ``python bench/run.py``."""

@@ -1,0 +1,42 @@
+"""What a peer is to a measure: a name, and a way to open so many workers and call functions on them.
+
+Each measure runs over every peer through this alone, so no peer gets a measure of its own. `Peer.open`
+gives the peer's own function where it can, not a wrapper: the adapter must not cost what is measured.
+
+Knows names. Does not know any peer.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any, ClassVar
+
+Call = Callable[..., Awaitable[Any]]
+"""``await call(fn, *args)`` runs an importable function in one of the workers."""
+
+Values = dict[str, "float | str"]
+"""What a measure found, by the name of its column."""
+
+OF_POOLS = frozenset({"calls", "callers", "boot", "stall", "cancel", "death", "large"})
+
+
+class Peer(ABC):
+    """One way to run functions in worker processes. Made only in the process that measures it.
+
+    Attributes:
+        name: what the table calls it.
+        cancellable: it claims to stop a running job; where not, nobody waits long to see whether it does.
+        measures: the names of the measures that make sense for it.
+        path: a folder of bench/ that comes first on its sys.path, or None.
+    """
+
+    name: ClassVar[str]
+    cancellable: ClassVar[bool] = True
+    measures: ClassVar[frozenset[str]] = OF_POOLS
+    path: ClassVar[str | None] = None
+
+    @abstractmethod
+    def open(self, workers: int) -> AbstractAsyncContextManager[Call]:
+        """Open a pool of so many workers; whether they are born now or later is the peer's affair."""

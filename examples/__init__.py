@@ -1,0 +1,1 @@
+"""Examples, each run by the tests: a survey of source files, pictures, workers in PHP and in Node."""

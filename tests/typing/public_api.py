@@ -1,0 +1,95 @@
+"""The types that users rely on, checked by mypy and pyright; nothing here is ever run.
+
+A line with ``type: ignore`` is a mistake that must be refused: under ``warn_unused_ignores`` it fails the check
+when it no longer is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from typing import Any, assert_type
+
+import outcome
+import trio
+
+import trio_folk
+import trio_folk.testing
+from trio_folk import PipeRuntime, PoolConfig, WorkerPool
+
+
+def size(path: str) -> int:
+    return len(path)
+
+
+def join(left: str, right: int) -> bytes:
+    return f"{left}{right}".encode()
+
+
+async def open_close(names: Sequence[str]) -> None:
+    runtime = assert_type(PipeRuntime.python("myapp.jobs:worker"), PipeRuntime)
+    assert_type(PipeRuntime.php("worker.php"), PipeRuntime)
+    assert_type(PipeRuntime(["ruby", b"worker.rb"], env={"A": "b"}), PipeRuntime)
+    config = assert_type(PoolConfig(slots=2, exec_timeout=1, max_jobs=1000), PoolConfig)
+    async with trio_folk.open_pool(runtime, slots=4, config=config, name="thumbs") as pool:
+        assert_type(pool, WorkerPool)
+        assert_type(await pool.execute("shrink", {"path": names[0]}, exec_timeout=1), Any)
+        assert_type(await pool.drain(), bool)
+        assert_type(await pool.wait_ready(2), None)
+        assert_type(pool.statistics().ready, int)
+
+
+async def run_sync(pool: WorkerPool) -> None:
+    assert_type(await pool.run_sync(size, "cat.png"), int)
+    assert_type(await pool.run_sync(join, "a", 1, queue_timeout=0, idempotent=True), bytes)
+    await pool.run_sync(3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await pool.run_sync(size, "a", exec_timeout="1")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    async with pool.lease() as worker:
+        assert_type(await worker.run_sync(size, "cat.png"), int)
+        assert_type(await worker.execute("shrink", {}), Any)
+
+
+async def map_over(pool: WorkerPool, names: Sequence[str]) -> None:
+    async with pool.map(size, names) as sizes:
+        async for each in sizes:
+            assert_type(each, int)
+    async with pool.map(join, names, range(9), ordered=False, window=4) as joined:
+        async for text in joined:
+            assert_type(text, bytes)
+    async with pool.map(size, names, outcomes=True) as outcomes:
+        async for result in outcomes:
+            assert_type(result, outcome.Outcome[int])
+            assert_type(result.unwrap(), int)
+    pool.map(size, 3)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+
+
+async def service(nursery: trio.Nursery, runtime: PipeRuntime) -> None:
+    pool: WorkerPool = await nursery.start(trio_folk.run_pool, runtime)
+    assert_type(pool.name, str)
+
+
+async def errors(pool: WorkerPool) -> None:
+    try:
+        await pool.execute("shrink")
+    except trio_folk.ApplicationError as error:
+        assert_type(error.code, int)
+        assert_type(error.remote_traceback, str | None)
+    except trio.TooSlowError:  # both of our timeouts are one
+        raise
+    except trio_folk.FolkError as error:
+        assert_type(error.pid, int | None)
+        assert_type(error.stderr, tuple[str, ...])
+
+
+async def leaks() -> None:
+    check = trio_folk.testing.assert_nothing_left(timeout=1)
+    synchronous: AbstractContextManager[None] = check
+    asynchronous: AbstractAsyncContextManager[None] = check
+    with synchronous:
+        pass
+    async with asynchronous:
+        pass
+
+
+def refused() -> None:
+    trio_folk.open_pool("myapp.jobs:worker")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

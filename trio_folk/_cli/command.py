@@ -1,0 +1,154 @@
+"""The words of the command line: what is allowed, what it means, and what ``--help`` says.
+
+Knows argparse. Does not know pools; each command is imported when it is asked for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Callable, Sequence
+
+from .._version import __version__
+
+__all__ = ["parse", "run"]
+
+MAP = """\
+Run a function over items, in a pool of supervised worker processes.
+
+Each item is one word of the command line or, without any, one line of standard
+input, read as it comes. Each result is one line of JSON on standard output:
+
+  {"item": "a.txt", "result": 42}
+  {"item": "b.txt", "error": {"type": "ValueError", "message": "...", "traceback": "..."}}
+"""
+MAP_EXAMPLES = """\
+examples:
+  trio-folk map os.path:getsize *.py
+  find . -name '*.py' | trio-folk map os.path:getsize --ordered
+  trio-folk map mymodule:parse --timeout 10 --retries 2 < urls.txt
+  trio-folk map myapp.jobs:worker.shrink --json '{"path": "cat.ppm", "width": 64}'
+
+exit status: 0 every item has a result; 1 some failed; 2 wrong usage, or the pool
+could not start; 130 after Ctrl-C, which lets running items end within 5 seconds.
+"""
+DOCTOR = """\
+Say what this machine supports, what is missing, what that means and what to do.
+
+exit status: 0 everything required is there; 1 something is missing.
+"""
+
+
+def run(argv: Sequence[str] | None) -> int:
+    """Parse, then run the command; returns the exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    parser, commands = _parsers()
+    if not words:
+        parser.print_help(sys.stderr)
+        return 2
+    options = parse(parser, commands, words)
+    if options.command == "doctor":
+        from .doctor import doctor
+
+        return doctor(json_wanted=options.json)
+    from .map import Settings, run_map
+
+    return run_map(Settings.of(options))
+
+
+def parse(
+    parser: argparse.ArgumentParser, commands: dict[str, argparse.ArgumentParser], words: list[str]
+) -> argparse.Namespace:
+    """The options; exits with 2 where they make no sense. Options may stand before, among and after items."""
+    if words[0] not in commands:
+        return parser.parse_args(words)
+    # argparse loses items that follow an option, and 3.11 and 3.13 disagree about "--": so by hand
+    end = words.index("--") if "--" in words else len(words)
+    options = commands[words[0]].parse_intermixed_args(words[1:end])
+    options.command = words[0]
+    rest = words[end + 1 :]
+    if options.command == "map":
+        if options.target is None and rest:
+            options.target = rest.pop(0)
+        options.items += rest
+        if options.target is None:
+            commands["map"].error("TARGET is missing, e.g. os.path:getsize")
+    return options
+
+
+def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    parser = argparse.ArgumentParser(
+        prog="trio-folk",
+        description="Supervised worker processes for trio, from the command line.",
+        epilog="`trio-folk COMMAND --help` says more.",
+    )
+    parser.add_argument("--version", action="version", version=f"trio-folk {__version__}")
+    commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
+    as_written = argparse.RawDescriptionHelpFormatter
+    mapper = commands.add_parser(
+        "map",
+        help="run a function over items or lines",
+        description=MAP,
+        epilog=MAP_EXAMPLES,
+        formatter_class=as_written,
+        usage="trio-folk map [options] TARGET [ITEM ...]",
+    )
+    _add_map(mapper)
+    doctor = commands.add_parser(
+        "doctor",
+        help="say what this machine supports",
+        description=DOCTOR,
+        formatter_class=as_written,
+    )
+    doctor.add_argument("--json", action="store_true", help="as JSON")
+    return parser, {"map": mapper, "doctor": doctor}
+
+
+def _add_map(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    whole, seconds = _number(int, 1), _number(float, 0, above=True)
+    add(
+        "target", nargs="?", metavar="TARGET", help="module:function, module.function or module:worker.method"
+    )
+    add("items", nargs="*", metavar="ITEM", help="given to the function as its one argument, a str")
+    add(
+        "--json", action="store_true", help="each item is JSON, and is given to the function as what it means"
+    )
+    add("--workers", type=whole, metavar="N", help="worker processes; as many as this process may use CPUs")
+    add("--timeout", type=seconds, default=math.inf, metavar="S", help="seconds that an item may take")
+    add("--boot-timeout", type=seconds, default=30.0, metavar="S", help="seconds for a worker's start (30)")
+    add(
+        "--retries",
+        type=_number(int, 0),
+        default=0,
+        metavar="N",
+        help="further attempts at a failed item (0)",
+    )
+    add(
+        "--max-jobs", type=whole, default=math.inf, metavar="N", help="items after which a worker is replaced"
+    )
+    add(
+        "--memory",
+        type=seconds,
+        default=math.inf,
+        metavar="MB",
+        help="replace a worker that grew beyond this",
+    )
+    add("--ordered", action="store_true", help="results in the order of the items, not as they come")
+    add("--traceback", action="store_true", help="failures on standard error with their whole traceback")
+    add("--quiet", action="store_true", help="nothing on standard error but what ends the run")
+
+
+def _number(kind: type[int] | type[float], least: float, *, above: bool = False) -> Callable[[str], float]:
+    def convert(text: str) -> float:
+        wanted = f"{'a whole number' if kind is int else 'a number'} {'above' if above else 'from'} {least:g}"
+        try:
+            value = kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}") from None
+        if not value >= least or (above and value == least):
+            raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}")
+        return value
+
+    return convert
