@@ -10,13 +10,18 @@ Knows nothing: it imports nothing, so every room may stand on it.
 from __future__ import annotations
 
 __all__ = [
+    "AlreadyBound",
     "AlreadyLocked",
     "ApplicationError",
+    "BackendRefused",
+    "BindError",
+    "BindIOError",
     "BootFailed",
     "BootTimeout",
     "CrashLoop",
     "FolkError",
     "FrameTooLarge",
+    "InvalidEndpoint",
     "InvalidFrame",
     "LockDeletedOrRecreated",
     "LockFailed",
@@ -46,7 +51,8 @@ class FolkError(Exception):
         signal: the name of the signal that ended it (``"SIGKILL"``), or None.
         generation: the generation of code it ran, or None.
         stderr: its last lines of standard error, oldest first.
-        stage: what was being done: ``"launch"``, ``"boot"``, ``"queue"``, ``"call"``, ``"drain"``.
+        stage: what was being done: ``"launch"``, ``"boot"``, ``"queue"``, ``"call"``, ``"drain"``,
+            ``"bind"``.
         hint: what the reader can do about it, or None.
     """
 
@@ -74,6 +80,12 @@ class FolkError(Exception):
         self.stderr: tuple[str, ...] = tuple(stderr)
         self.stage = stage
         self.hint = hint
+
+    def _inherit(self, error: FolkError) -> None:
+        """Take over what another error knows of its worker: all but its message and hint."""
+        self.worker, self.pid, self.generation = error.worker, error.pid, error.generation
+        self.exit_code, self.signal = error.exit_code, error.signal
+        self.stderr, self.stage = error.stderr, error.stage
 
     def __str__(self) -> str:
         lines = [self.message + self._context()]
@@ -273,18 +285,9 @@ class CrashLoop(FolkError):
         *,
         hint: str | None = None,
     ) -> None:
-        last = failures[-1] if failures else FolkError()
-        super().__init__(
-            message,
-            worker=last.worker,
-            pid=last.pid,
-            exit_code=last.exit_code,
-            signal=last.signal,
-            generation=last.generation,
-            stderr=last.stderr,
-            stage=last.stage,
-            hint=hint,
-        )
+        super().__init__(message, hint=hint)
+        if failures:
+            self._inherit(failures[-1])
         # Not in args, for exceptions are equal only to themselves; they pickle with the attributes.
         self.failures: tuple[FolkError, ...] = tuple(failures)
         self.retry_after: float = retry_after
@@ -389,6 +392,64 @@ class LockDeletedOrRecreated(SpawnLockError):
 
 class LockIdentityError(SpawnLockError):
     """Nobody can tell whether the lock is still held here: its path cannot be read, or this is another process."""
+
+
+class BindError(FolkError):
+    """No listener could be had on an endpoint, or the one that was handed over is not what it should be.
+
+    Attributes:
+        endpoint: the one that was asked for.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        endpoint: str = "",
+        *,
+        pid: int | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, pid=pid, stage="bind", hint=hint)
+        self.args: tuple[object, ...] = (message, endpoint)
+        self.endpoint = endpoint
+
+
+class InvalidEndpoint(BindError):
+    """The endpoint cannot be used: too long, a NUL in it, no such directory, a link, or open to others."""
+
+
+class AlreadyBound(BindError):
+    """Somebody listens on it already, or it is not proven that nobody does."""
+
+
+class BindIOError(BindError):
+    """The system refused for a reason that does not lie in the endpoint: no rights, no descriptors, no space."""
+
+
+class BackendRefused(FolkError):
+    """A backend is there, or could be, and this program is not to use it now.
+
+    Attributes:
+        reason: ``"version"``, ``"shutting down"``, ``"descriptors"``, ``"backlog"``, ``"peer"`` or ``"busy"``.
+        retry_after: seconds after which asking again is sensible; ``math.inf`` if it never is.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        reason: str = "",
+        retry_after: float = 1.0,
+        *,
+        pid: int | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, pid=pid, hint=hint)
+        self.args: tuple[object, ...] = (message, reason, retry_after)
+        self.reason = reason
+        self.retry_after: float = retry_after
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}{_again(self.retry_after)}"
 
 
 class ProtocolError(FolkError):

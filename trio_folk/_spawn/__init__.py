@@ -11,6 +11,8 @@ from __future__ import annotations
 from .budget import BudgetLog as BudgetLog
 from .budget import SpawnBudget as SpawnBudget
 from .coordinator import SpawnCoordinator as SpawnCoordinator
+from .holder import boot_id as boot_id
+from .holder import process_started as process_started
 from .joining import JoiningCoordinator as JoiningCoordinator
 from .joining import open_spawn_coordinator as open_spawn_coordinator
 from .lock import SpawnLock as SpawnLock
@@ -30,6 +32,8 @@ __all__ = [
     "SpawnPermit",
     "SpawnStatistics",
     "acquire_spawn_lock",
+    "boot_id",
     "open_spawn_coordinator",
+    "process_started",
     "wait_spawn_lock",
 ]

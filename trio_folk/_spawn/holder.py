@@ -16,7 +16,7 @@ import time
 
 import attrs
 
-__all__ = ["Holder", "read_holder", "write_holder"]
+__all__ = ["Holder", "boot_id", "process_started", "read_holder", "write_holder"]
 
 LONGEST = 4096
 """Bytes of a record that are read."""
@@ -48,7 +48,7 @@ class Holder:
         """This process, now."""
         pid = os.getpid()
         program = " ".join([os.path.basename(sys.executable or "python"), *sys.argv])
-        return cls(pid, time.time(), _printable(program), _started(pid), _boot())
+        return cls(pid, time.time(), _printable(program), process_started(pid), boot_id())
 
     def __str__(self) -> str:
         # The wall clock may have been set back since.
@@ -60,7 +60,7 @@ class Holder:
         """Whether such a process runs here, as far as anybody can tell."""
         if self.started is None:
             return True
-        return self.boot == _boot() and self.started == _started(self.pid)
+        return self.boot == boot_id() and self.started == process_started(self.pid)
 
 
 def write_holder(fd: int) -> None:
@@ -98,16 +98,19 @@ def _printable(text: str) -> str:
     return "".join(char if char.isprintable() else "?" for char in text[:PROGRAM_SHOWN])
 
 
-def _started(pid: int) -> int | None:
-    """Field 22 of proc_pid_stat(5); the second is a name in brackets that may itself hold brackets and blanks."""
+def process_started(pid: int) -> int | None:
+    """When a process started, as the kernel counts; None if it has ended, a zombie too, or where nobody says."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
-            return int(file.read().rpartition(b")")[2].split()[19])
+            # proc_pid_stat(5): the second field is a name in brackets that may itself hold brackets and blanks
+            fields = file.read().rpartition(b")")[2].split()
+        return None if fields[0] in (b"Z", b"X") else int(fields[19])
     except (OSError, ValueError, IndexError):
         return None
 
 
-def _boot() -> str | None:
+def boot_id() -> str | None:
+    """Which boot of the machine this is, or None where nobody says."""
     try:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
             return file.read(64).strip()

@@ -1,0 +1,1 @@
+"""An echo daemon that any number of programs share: see README.md."""
