@@ -25,9 +25,10 @@ MAY_IMPORT = {
     "_spawn": "_errors abc",
     "runtimes": "_errors abc _wire worker _process",
     "_pool": "_errors abc _spawn",
+    "broker": "_version _errors abc _wire _process _spawn _pool",
     "__init__": "_version _errors abc _spawn runtimes _pool",
     "testing": "_version _errors abc _wire worker _process _spawn runtimes _pool __init__",
-    "_cli": "_version _errors abc _wire worker _process _spawn runtimes _pool __init__",
+    "_cli": "_version _errors abc _wire worker _process _spawn runtimes broker _pool __init__",
     "__main__": "_cli",
 }
 
@@ -49,6 +50,7 @@ ONLY_IN = {
         "_process": math.inf,
         "_spawn": math.inf,
         "runtimes": math.inf,
+        "broker": math.inf,
         "_pool": math.inf,
         "__init__": math.inf,
         "testing": math.inf,
@@ -133,6 +135,16 @@ def test_every_home_is_a_room() -> None:
 def test_rooms_import_only_what_their_line_allows() -> None:
     """No file of the package imports a room that its own room's line does not name."""
     assert knots(PACKAGE) == []
+
+
+def test_only_the_shared_pool_of_the_broker_knows_pools() -> None:
+    """The rest of that room starts daemons of any kind."""
+    knowing = {
+        path.name
+        for path in modules(PACKAGE / "broker")
+        if any(name.startswith("trio_folk._pool") for name in imports(PACKAGE, path))
+    }
+    assert knowing == {"_shared_server.py", "_shared_terms.py"}
 
 
 def test_packages_stay_in_their_homes() -> None:

@@ -1,0 +1,1 @@
+"""One worker pool for many programs: see README.md."""
