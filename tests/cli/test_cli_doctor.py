@@ -17,6 +17,8 @@ NAMES = {
     "python",
     "pidfd",
     "group signals",
+    "guardian",
+    "namespaces",
     "posix_spawn",
     "descriptors",
     "cpus",
@@ -24,6 +26,13 @@ NAMES = {
     "node",
     "worker",
 }
+
+UNGUARDED = """
+import subprocess, time
+child = subprocess.Popen(["sleep", "60"], stdout=subprocess.DEVNULL)
+print(child.pid, flush=True)
+time.sleep(60)
+"""
 
 
 def test_this_machine_is_well(command) -> None:
@@ -70,10 +79,29 @@ def test_old_kernel_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(check.remedy and not check.required for check in named.values())
 
 
+def test_guardian_is_tried_on_a_real_orphan(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program is killed, and how long its child lived is what was found; without a guardian it lives on."""
+    check = checks._guardian()
+    assert check.ok
+    assert check.found.startswith("an orphan ended in ")
+    monkeypatch.setattr(checks, "_PATIENCE", 1.0)
+    monkeypatch.setattr(checks, "_PARENT", UNGUARDED)
+    check = checks._guardian()
+    assert not check.ok
+    assert check.found == "an orphan was not ended"
+    assert not check.required
+    monkeypatch.setattr(checks, "_PARENT", "import sys; sys.exit(1)")
+    assert not checks._guardian().ok
+
+
 def test_programs_that_are_not_there_are_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """An empty PATH has no PHP, no Node and no other Python; a program that fails is as good as none."""
     monkeypatch.setenv("PATH", str(tmp_path))
     assert not any(check.ok for check in (checks._php(), checks._node(), *checks._pythons()))
+    assert "util-linux" in checks._namespaces().remedy
+    (tmp_path / "unshare").symlink_to("/bin/false")
+    assert (checks._namespaces().ok, checks._namespaces().found) == (False, "not allowed")
+    assert "user.max_user_namespaces" in checks._namespaces().remedy
     (tmp_path / "node").write_text("#!/bin/sh\nexit 1\n")
     (tmp_path / "node").chmod(0o755)
     assert not checks._node().ok

@@ -11,6 +11,7 @@ import errno
 import os
 import platform
 import resource
+import select
 import shutil
 import signal
 import subprocess
@@ -25,7 +26,7 @@ import trio
 from .._errors import FolkError
 from .._pool import PoolConfig, open_pool
 from .._pool.config import usable_cpus
-from .._process import libc
+from .._process import guard, libc
 from ..runtimes import PipeRuntime
 
 __all__ = ["Check", "all_checks"]
@@ -34,10 +35,23 @@ _PATIENCE = 10.0  # seconds for a program that is asked for its version, and for
 _FDS_A_SLOT = 5  # two channels, standard output and error, the pidfd
 _FDS_OF_OURS = 32  # what trio, the application and a launch need besides
 _GROUP = 4  # PIDFD_SIGNAL_PROCESS_GROUP
+_UNSHARE = ("unshare", "--user", "--map-current-user", "--pid", "--fork", "--kill-child", "--")
 _EXTRAS = {
     "rich": ("cli", "`trio-folk map` shows a bar, else a plain counter"),
     "cloudpickle": ("closures", "lambdas, closures and functions of __main__ can be sent to workers"),
+    "watchfiles": ("watch", "`pool.watch` and `trio-folk map --watch` follow what is saved"),
 }
+
+_PARENT = """
+import trio
+from trio_folk._process import ProcessSpec, open_guardian, open_process
+async def main():
+    async with open_guardian() as guard, open_process(ProcessSpec(argv=("sleep", "60"))) as orphan:
+        await guard.launched.wait()
+        print(orphan.pid, flush=True)
+        await trio.sleep_forever()
+trio.run(main)
+"""
 
 
 @attrs.frozen
@@ -67,6 +81,8 @@ def all_checks() -> Iterator[Check]:
     yield _python()
     yield _pidfd()
     yield _group_signals()
+    yield _guardian()
+    yield _namespaces()
     yield _spawn()
     yield _descriptors()
     yield _cpus()
@@ -133,6 +149,68 @@ def _group_signals() -> Check:
         found,
         "a worker's children are ended with it, else by killpg while the worker is not reaped",
         "Linux 6.9 or later",
+    )
+
+
+def _guardian() -> Check:
+    reason = guard.why_unguarded()
+    seconds = None if reason else _orphan_ended_after()
+    found = reason or (
+        "an orphan was not ended" if seconds is None else f"an orphan ended in {seconds * 1e3:.0f} ms"
+    )
+    return Check(
+        "guardian",
+        seconds is not None,
+        found,
+        "should this program be killed, its workers in any language and their groups are ended, else Python's only",
+        "Linux 5.3 or later, and trio_folk installed as files",
+    )
+
+
+def _orphan_ended_after() -> float | None:
+    """Seconds from the SIGKILL of a program until its child, which heeds nothing, is gone; None if it is not."""
+    with subprocess.Popen(
+        [sys.executable, "-c", _PARENT],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(each or os.getcwd() for each in sys.path)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as parent:
+        try:
+            assert parent.stdout is not None
+            readable, _, _ = select.select([parent.stdout], [], [], _PATIENCE)
+            line = parent.stdout.readline() if readable else b""
+            if not line:
+                return None
+            orphan = os.pidfd_open(int(line))
+        except OSError:
+            return None
+        finally:
+            parent.kill()
+    try:
+        began = time.perf_counter()
+        ended, _, _ = select.select([orphan], [], [], _PATIENCE)
+        if ended:
+            return time.perf_counter() - began
+        signal.pidfd_send_signal(orphan, signal.SIGKILL)
+        return None
+    finally:
+        os.close(orphan)
+
+
+def _namespaces() -> Check:
+    ok = _ask([*_UNSHARE, "true"]) is not None
+    there = shutil.which("unshare") is not None
+    found = "unprivileged pid namespaces" if ok else "not allowed" if there else "no unshare on PATH"
+    return Check(
+        "namespaces",
+        ok,
+        found,
+        "a worker launched through unshare(1) is ended with what has left its group too: docs/orphans",
+        "allow unprivileged user namespaces: sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone or "
+        "kernel.apparmor_restrict_unprivileged_userns, or the container's seccomp profile"
+        if there
+        else "on Debian: apt install util-linux",
     )
 
 

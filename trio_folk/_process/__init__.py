@@ -20,6 +20,7 @@ if sys.platform == "win32":
 if not hasattr(os, "waitid"):  # macOS has it since Python 3.13
     raise ImportError("trio_folk needs os.waitid to launch processes; on macOS that is Python 3.13 and later")
 
+from .guard import open_guardian as open_guardian
 from .ladder import Body as Body
 from .ladder import descend as descend
 from .output import Output as Output
@@ -27,5 +28,16 @@ from .output import drain_lines as drain_lines
 from .process import Process as Process
 from .process import open_process as open_process
 from .spec import ProcessSpec as ProcessSpec
+from .wards import guarded as guarded
 
-__all__ = ["Body", "Output", "Process", "ProcessSpec", "descend", "drain_lines", "open_process"]
+__all__ = [
+    "Body",
+    "Output",
+    "Process",
+    "ProcessSpec",
+    "descend",
+    "drain_lines",
+    "guarded",
+    "open_guardian",
+    "open_process",
+]

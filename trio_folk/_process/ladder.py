@@ -35,7 +35,13 @@ class Body(Protocol):
         ...
 
 
-async def descend(body: Body, ladder: Ladder, start: Rung, stop: Callable[[], object]) -> WorkerExit | None:
+async def descend(
+    body: Body,
+    ladder: Ladder,
+    start: Rung,
+    stop: Callable[[], object],
+    note: Callable[[Rung], object] = lambda rung: None,
+) -> WorkerExit | None:
     """Take a process down its ladder from a rung on; return how it ended as soon as it has.
 
     Args:
@@ -43,6 +49,7 @@ async def descend(body: Body, ladder: Ladder, start: Rung, stop: Callable[[], ob
         ladder: how long it is given on each rung.
         start: the first rung.
         stop: what asks it to end, on `Rung.STOP`.
+        note: told each rung as it is taken.
 
     Returns:
         How it ended, or None when even SIGKILL did not end it within ``ladder.kill``.
@@ -56,6 +63,7 @@ async def descend(body: Body, ladder: Ladder, start: Rung, stop: Callable[[], ob
             continue
         if body.exit is not None:
             break
+        note(rung)
         _take(body, rung, stop)
         with trio.move_on_after(times[rung]):
             return await body.wait()

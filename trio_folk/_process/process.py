@@ -26,6 +26,7 @@ from ..abc import WorkerExit
 from . import exits, group, launch, orphans
 from .plan import Plan
 from .spec import ProcessSpec
+from .wards import guarded
 
 __all__ = ["Process", "open_process"]
 
@@ -100,8 +101,8 @@ class Process:
             group.send_group(self.pid, self._pidfd, sig, leader_is_ours=ours)
 
     @trio.lowlevel.enable_ki_protection
-    async def _end(self) -> None:
-        """End it and everything of it. Bounded by `KILL_WAIT` and `GROUP_WAIT`; the caller shields."""
+    async def end(self) -> None:
+        """End it and everything of it; for its owner. Bounded by `KILL_WAIT` and `GROUP_WAIT`; the caller shields."""
         try:
             if self.exit is None:
                 self.signal_group(signal.SIGKILL)
@@ -161,11 +162,12 @@ async def open_process(
         # through a list: a KeyboardInterrupt between a return and its assignment would lose the pid
         await trio.to_thread.run_sync(make, abandon_on_cancel=False, limiter=limiter or _default_limiter())
         await trio.lowlevel.checkpoint_if_cancelled()  # cancelled meanwhile: the body need not begin
-        yield made[0]
+        with guarded(made[0].pid, made[0]._pidfd):
+            yield made[0]
     finally:
         with trio.CancelScope(shield=True):
             for process in made:
-                await process._end()
+                await process.end()
 
 
 def _default_limiter() -> trio.CapacityLimiter:
