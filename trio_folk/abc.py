@@ -79,12 +79,14 @@ class Rung(enum.IntEnum):
 class Ladder:
     """How long a worker is given on each rung before the next is taken, in seconds.
 
-    The last wait is bounded too: a process in uninterruptible sleep does not die when it is killed.
+    The last wait is bounded too: a process in uninterruptible sleep does not die when it is killed. ``cancel`` comes
+    before the rungs: how long a call whose caller has given it up may take to end, before its worker is ended.
     """
 
     stop: float = 5.0
     terminate: float = 5.0
     kill: float = 5.0
+    cancel: float = 1.0
 
 
 @attrs.frozen
@@ -121,7 +123,13 @@ class NotStarted(Exception):
 
 
 class Job:
-    """A call made ready to be sent: encoded once, refused before it takes a slot if it cannot be."""
+    """A call made ready to be sent: encoded once, refused before it takes a slot if it cannot be.
+
+    Attributes:
+        context: values that travel beside the parameters, by name, to workers that take them; or None.
+    """
+
+    context: Mapping[str, object] | None = None
 
 
 class WorkerHandle(ABC):
@@ -146,6 +154,11 @@ class WorkerHandle(ABC):
     planned: bool = False
     """Whether it ends because the parent decided so; false when it died or broke the protocol by itself."""
     exit: WorkerExit | None = None
+
+    @property
+    def stages(self) -> tuple[tuple[str, float], ...]:
+        """What was tried to end it, in order, each with the seconds that it took: ``cancel``, then the rungs."""
+        return ()
 
     @property
     def stderr(self) -> tuple[str, ...]:
@@ -175,7 +188,9 @@ class WorkerHandle(ABC):
             ProtocolError: the worker answered with something that is not an answer.
             ApplicationError: the method failed. What a Python function raised comes as itself, or as RemoteError.
 
-        Cancellation: the worker is condemned, for its state is not known; ending it starts at SIGTERM.
+        Cancellation: a worker that can is asked to end the call. What it answers within ``ladder.cancel`` is returned,
+        unless that is that it cancelled the call. If it does not answer, or cannot be asked, it is condemned, for its
+        state is not known; ending it starts at SIGTERM.
         """
 
     @abstractmethod
@@ -224,7 +239,7 @@ class Runtime(ABC):
         """
 
     def forget(self, generation: int) -> None:  # noqa: B027  most runtimes keep nothing to forget
-        """No more workers of generations older than this one will be asked for: a reload has succeeded."""
+        """Of the generations so far only this one's workers will be asked for: a reload has ended, well or not."""
 
     @abstractmethod
     def prepare(self, method: str, params: object) -> Job:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 import sys
@@ -46,6 +47,8 @@ while data := control.recv(4096):
         if how == "nonsense":
             tell("fork.spawned", {"pid": "me"})
             continue
+        if how == "one by one" and select.select([control, channel], [], [], 0.2)[0]:
+            sys.exit("a second request came before the answer to the first")
         pid = os.fork()
         if not pid:
             be_a_worker(given)

@@ -175,7 +175,7 @@ async def test_the_reading_is_handed_on_by_who_found_the_answers_of_others(ends:
     class Prompt(MethodJob):
         """Its answer, and b's, are there as soon as it is sent."""
 
-        def encode(self, msgid: int, told: set[int], limit: int) -> bytes:
+        def encode(self, msgid: int, told: set[int], limit: int, remaining: float | None = None) -> bytes:
             ends.peer.answer(requests[1], Request(msgid, "echo", "d"))
             return super().encode(msgid, told, limit)
 
@@ -326,7 +326,7 @@ async def test_a_call_that_does_not_fit_harms_nobody(ends: Ends) -> None:
     """The frame is refused before it is sent; the channel serves on."""
 
     class TooLarge(MethodJob):
-        def encode(self, msgid: int, told: set[int], limit: int) -> bytes:
+        def encode(self, msgid: int, told: set[int], limit: int, remaining: float | None = None) -> bytes:
             return super().encode(msgid, told, 3)
 
     with trio.fail_after(BOUND):

@@ -391,6 +391,91 @@ async def test_a_killed_parent_leaves_nothing(target: str, tmp_path: Path) -> No
                 await wait_until(lambda pid=pid: not lives(pid))  # type: ignore[misc]
 
 
+# -- several requests at once
+
+
+async def spawn_several(here: Home, count: int) -> list[WorkerHandle | BootFailed]:
+    """Births that begin together, and what became of each."""
+    ends: list[WorkerHandle | BootFailed] = []
+
+    async def one() -> None:
+        try:
+            ends.append(await here.spawn())
+        except BootFailed as error:
+            ends.append(error)
+
+    async with trio.open_nursery() as births:
+        for _ in range(count):
+            births.start_soon(one)
+    return ends
+
+
+async def test_workers_born_together_have_their_own_pids_and_nothing_of_each_other() -> None:
+    """More than may be asked for at once: answers find their requests, and no descriptor its neighbour's worker."""
+    async with home(runtime()) as here:
+        handles = await spawn_several(here, _requests.AHEAD + 4)
+        zygotes = set()
+        for handle in handles:
+            assert not isinstance(handle, BootFailed)
+            about = await here.about(handle)
+            assert (about["pid"], about["descriptors"]) == (handle.pid, [0, 1, 2, 3, 4])
+            zygotes.add(about["zygote"])
+        assert len(zygotes) == 1
+        assert open_descriptors(zygotes.pop()) == 5 + len(handles)  # and a pidfd each
+
+
+async def test_each_who_waits_is_told_when_the_zygote_dies() -> None:
+    """All requests of a zygote that was stopped, then killed; the next worker comes from another."""
+    async with home(runtime()) as here:
+        zygote = (await here.about(await here.spawn()))["zygote"]
+        os.kill(zygote, signal.SIGSTOP)
+        ends: list[WorkerHandle | BootFailed] = []
+        async with trio.open_nursery() as nursery:
+
+            async def several() -> None:
+                ends.extend(await spawn_several(here, 3))
+
+            nursery.start_soon(several)
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            os.kill(zygote, signal.SIGKILL)
+        assert [str(each.message) for each in ends if isinstance(each, BootFailed)] == [
+            "no worker was forked: the zygote was killed by SIGKILL"
+        ] * 3
+        assert (await here.about(await here.spawn()))["zygote"] != zygote
+
+
+async def test_a_request_cancelled_among_others_costs_only_itself() -> None:
+    """Its answer is still taken, so that the others get theirs."""
+    async with home(runtime()) as here:
+        zygote = (await here.about(await here.spawn()))["zygote"]
+        os.kill(zygote, signal.SIGSTOP)
+        handles: list[WorkerHandle] = []
+
+        async def one(scope: trio.CancelScope) -> None:
+            with scope:
+                handles.append(await here.spawn())
+
+        scopes = [trio.CancelScope() for _ in range(3)]
+        async with trio.open_nursery() as births:
+            for scope in scopes:
+                births.start_soon(one, scope)
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            scopes[1].cancel()
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            os.kill(zygote, signal.SIGCONT)
+        assert len(handles) == 2
+        for handle in handles:
+            about = await here.about(handle)
+            assert (about["pid"], about["zygote"]) == (handle.pid, zygote)
+
+
+async def test_a_base_master_is_asked_for_one_worker_at_a_time() -> None:
+    """It did not say that it takes more: this one ends at a second request before its answer."""
+    async with home(master("one by one")) as here:
+        handles = await spawn_several(here, 4)
+        assert not any(isinstance(each, BootFailed) for each in handles)
+
+
 # -- masters that do not do what they should
 
 
@@ -470,6 +555,7 @@ async def test_a_program_that_is_no_master_is_a_failed_boot(how: str, said: str)
     ("settings", "error"),
     [
         ({"target": "no colon"}, ValueError),
+        ({"env": {"A=B": "c"}}, ValueError),
         ({"preload": "numpy"}, TypeError),
         ({"preload": ["not a module"]}, ValueError),
         ({"forks_per_zygote": 0}, ValueError),

@@ -113,5 +113,5 @@ def test_ready_params_announce_what_the_worker_can() -> None:
     """The pid, the version of the extensions, the features, the concurrency."""
     assert ready_params(Worker(3)) == {
         "pid": os.getpid(),
-        "folk": {"v": 1, "features": ["python"], "concurrency": 3},
+        "folk": {"v": 1, "features": ["python", "cancel", "meta"], "concurrency": 3},
     }

@@ -13,6 +13,8 @@ import pytest
 import trio
 from worker_child import BOUND, Child
 
+from trio_folk._wire import encode_notify
+
 CEILING = 10.0  # seconds; it takes milliseconds, and the promise is one second
 
 
@@ -93,9 +95,19 @@ def test_worker_in_anothers_group_takes_only_itself_along() -> None:
     assert (run.returncode, run.stdout, run.stderr) == (0, f"{-signal.SIGKILL}\n", "")
 
 
-def test_what_is_said_on_the_control_channel_is_ignored_for_now() -> None:
-    """Bytes are not an end of file."""
+def test_what_is_not_known_on_the_control_channel_is_ignored() -> None:
+    """A newer parent may say more than this worker understands."""
     with Child("worker_jobs:worker") as child:
         child.ready()
-        child.control.send(b"\0\0\0\1\xc0" * 2000)
+        for params in (None, {"msgid": "1"}, {"msgid": -1}, [1], {}):
+            child.control.send(encode_notify("folk.cancel", params))
+            child.control.send(encode_notify("folk.news", params))
         assert child.call("add", [1, 2]) == 3
+
+
+def test_nonsense_on_the_control_channel_ends_the_worker() -> None:
+    """Whoever writes that is no parent of ours, and the real one could not be heard any more."""
+    with Child("worker_jobs:worker") as child:
+        child.ready()
+        child.control.send(b"\0\0\0\1\xc0" * 20)
+        assert child.process.wait(30) == -9

@@ -29,9 +29,10 @@ from .._wire import MessageDecoder, Response, next_msgid
 from ..abc import NotStarted
 from ._jobs import WireJob
 
-__all__ = ["ChannelBroken", "TaskChannel"]
+__all__ = ["ChannelBroken", "TaskChannel", "was_cancelled"]
 
 _RECEIVE = 65536  # bytes; larger buffers cost more to make than they save on small replies
+CANCELLED = -32800
 FAIRNESS = 0.0002
 """Seconds of real time that one caller may go on calling without another task getting its turn."""
 
@@ -57,6 +58,11 @@ class _Call:
         if self.task is not None:
             trio.lowlevel.reschedule(self.task)
             self.task = None
+
+
+def was_cancelled(reply: Response) -> bool:
+    """Whether the worker says that it cancelled the call."""
+    return isinstance(reply.error, dict) and reply.error.get("code") == CANCELLED
 
 
 class TaskChannel:
@@ -93,15 +99,23 @@ class TaskChannel:
         """How many calls were sent and not answered."""
         return len(self._calls)
 
-    async def request(self, job: WireJob) -> Response:
+    async def request(
+        self, job: WireJob, remaining: float | None = None, cancel: Callable[[int], float] | None = None
+    ) -> Response:
         """Send a job and return its reply.
+
+        Args:
+            job: what to send.
+            remaining: seconds until the caller gives up; None where the worker takes no circumstances.
+            cancel: asks the worker to end the call with this msgid, and says how long it has for that.
 
         Raises:
             NotStarted: the channel ended before the whole request was sent.
             ChannelBroken: it ended, or was closed, afterwards.
             ProtocolError: the worker sent something that is not a reply to any call.
 
-        Cancellation: if anything was sent, the channel is `abandoned`: its owner must close it.
+        Cancellation: the worker is asked to end the call, and what it then answers is returned. If it does not answer
+        in time, or cannot be asked, the channel is `abandoned`: its owner must close it.
         """
         if not self._calls and self.open and self._look.poll(0):
             self._receive()  # invariant 5
@@ -114,7 +128,7 @@ class TaskChannel:
         call = _Call()
         try:
             try:
-                frames = job.encode(msgid, self._told, self._limit)
+                frames = job.encode(msgid, self._told, self._limit, remaining)
                 self._last_msgid = msgid
                 self._calls[msgid] = call
                 sent = self._send(frames, call)
@@ -132,8 +146,10 @@ class TaskChannel:
                 if perf_counter() - self._switched > FAIRNESS:
                     await trio.lowlevel.cancel_shielded_checkpoint()
                     self._switched = perf_counter()
-            else:
+            elif cancel is None:
                 await self._reply_to(call)
+            else:
+                await self._reply_or_end(msgid, call, cancel)
         except BaseException:
             self.abandoned = self.abandoned or (call.sent and not call.over)
             raise
@@ -190,6 +206,17 @@ class TaskChannel:
                 rest = rest[self._send(rest, call) :]
         except trio.ClosedResourceError:
             raise NotStarted from None
+
+    async def _reply_or_end(self, msgid: int, call: _Call, cancel: Callable[[int], float]) -> None:
+        try:
+            await self._reply_to(call)
+        except trio.Cancelled:
+            grace = cancel(msgid)
+            if grace > 0:
+                with trio.CancelScope(deadline=trio.current_time() + grace, shield=True):
+                    await self._reply_to(call)
+            if call.reply is None:
+                raise
 
     async def _reply_to(self, call: _Call) -> None:
         while not call.over:

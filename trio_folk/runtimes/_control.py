@@ -1,6 +1,6 @@
-"""The control channel: the worker says that it is ready, or why it cannot be; its silence ends with it.
+"""The control channel: a worker or a zygote says that it is ready, or why it cannot be; its silence ends with it.
 
-Knows the wire's notifications. Does not know calls, processes or slots.
+Knows the wire's notifications. Does not know what a call is, nor processes or slots.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import attrs
 import trio
 
 from .._errors import ProtocolError
-from .._wire import Message, MessageDecoder, Notify
+from .._wire import Message, MessageDecoder, Notify, encode_notify
 
-__all__ = ["Announcement", "ControlChannel", "Refusal", "refusal"]
+__all__ = ["Announcement", "ControlChannel", "Refusal", "fork_ready"]
 
 _RECEIVE = 4096  # bytes: a control message is short
 _TEXT = 65536  # characters of a worker's own message or traceback that are kept
@@ -49,13 +49,10 @@ class ControlChannel:
         Raises:
             ProtocolError: it said something else.
         """
-        while True:
-            data = await self._receive()
-            if not data:
-                self._decoder.close()
-                return None
-            for message in self._decoder.feed(data):
-                return _understand(message)
+        for message in await self.receive():
+            return _understand(message)
+        self._decoder.close()
+        return None
 
     async def end(self) -> None:
         """Return at the end of file. Notifications that nobody asked for are ignored: newer workers may send them.
@@ -63,8 +60,27 @@ class ControlChannel:
         Raises:
             ProtocolError: what came is not the protocol.
         """
+        while await self.receive():
+            continue
+
+    async def receive(self) -> list[Message]:
+        """The next messages; none at the end of file.
+
+        Raises:
+            ProtocolError: what came is not the protocol.
+        """
         while data := await self._receive():
-            self._decoder.feed(data)
+            if messages := self._decoder.feed(data):
+                return messages
+        return []
+
+    def cancel(self, msgid: int) -> bool:
+        """Tell the worker that nobody wants this answer; False if it does not listen."""
+        frame = encode_notify("folk.cancel", {"msgid": msgid})
+        try:
+            return self._sock.send(frame) == len(frame)  # a channel that takes no whole frame is not read
+        except OSError:
+            return False
 
     async def _receive(self) -> bytes:
         while True:
@@ -82,29 +98,54 @@ def _understand(message: Message) -> Announcement | Refusal:
         if message.method == "control.ready":
             return _announcement(message.params)
         if message.method == "folk.failed":
-            return refusal(message.params)
+            return _refusal(message.params)
     raise ProtocolError(
         f"the first message on the control channel must be control.ready, not {message!r:.200}",
         hint="see docs/protocol.md, 'Control channel'",
     )
 
 
+def fork_ready(message: Message) -> frozenset[str] | Refusal:
+    """What a zygote's first message says: its features, or why it cannot fork.
+
+    Raises:
+        ProtocolError: it says something else.
+    """
+    if isinstance(message, Notify):
+        if message.method == "control.fork-ready":
+            return _features(message.method, _folk(message.params))
+        if message.method == "folk.failed":
+            return _refusal(message.params)
+    raise ProtocolError(
+        f"a zygote's first message must be control.fork-ready, not {message!r:.200}",
+        hint="see docs/protocol.md, 'Fork masters'",
+    )
+
+
 def _announcement(params: Any) -> Announcement:
-    folk = params.get("folk") if isinstance(params, dict) else None
-    if not isinstance(folk, dict):
-        return Announcement()  # a worker of the base protocol
+    folk = _folk(params)
     concurrency = folk.get("concurrency", 1)
-    features = folk.get("features", [])
     if type(concurrency) is not int or not 1 <= concurrency <= 65536:
         raise ProtocolError(
             f"control.ready announces a concurrency of {concurrency!r:.50}; it is an integer from 1"
         )
+    return Announcement(concurrency, _features("control.ready", folk))
+
+
+def _folk(params: Any) -> dict[Any, Any]:
+    """What is announced beyond the base protocol."""
+    folk = params.get("folk") if isinstance(params, dict) else None
+    return folk if isinstance(folk, dict) else {}
+
+
+def _features(method: str, folk: dict[Any, Any]) -> frozenset[str]:
+    features = folk.get("features", [])
     if not isinstance(features, list) or not all(isinstance(each, str) for each in features):
-        raise ProtocolError("control.ready announces features that are not an array of strings")
-    return Announcement(concurrency, frozenset(features))
+        raise ProtocolError(f"{method} announces features that are not an array of strings")
+    return frozenset(features)
 
 
-def refusal(params: Any) -> Refusal:
+def _refusal(params: Any) -> Refusal:
     """What the params of ``folk.failed`` say."""
     told = params if isinstance(params, dict) else {}
     message, trace = told.get("message"), told.get("traceback")

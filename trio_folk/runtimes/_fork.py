@@ -8,30 +8,29 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from functools import partial
-from typing import Any
 
 import trio
 
 from .._errors import SpawnError
-from .._process import Output, ProcessSpec
+from .._process import Output, open_guardian
 from .._wire import MAX_FRAME
-from ..abc import Birth, Runtime, Traits, WorkerHandle
+from ..abc import Birth, Traits, WorkerHandle
 from ._handle import SocketWorker
-from ._interpreter import python_argv, python_env
-from ._jobs import MethodJob
+from ._interpreter import python_argv
 from ._life import live
-from ._python import PythonJob
+from ._program import Program
 from ._sockets import Sockets
 from ._streams import Streams
-from ._zygote import CHANNEL_FD, CONTROL_FD, Retired, Zygote
+from ._wired import WireRuntime
+from ._zygote import Retired, Zygote
 
 __all__ = ["ForkRuntime"]
 
 
-class ForkRuntime(Runtime):
+class ForkRuntime(WireRuntime):
     """Workers forked from a process that has imported their code: born in a millisecond, sharing its memory.
 
     One such process, a zygote, serves each generation of the pool: a reload starts a new one, which reads the
@@ -65,15 +64,19 @@ class ForkRuntime(Runtime):
         allow_threads: bool = False,
         boot_timeout: float = 30,
     ) -> None:
-        modules = _checked(target, preload)
-        own = {
-            **(env or {}),
-            **python_env(env or {}),
-            "FOLK_PRELOAD": ",".join(modules),
-            "FOLK_ALLOW_THREADS": "1" if allow_threads else "",
-        }
-        argv = python_argv(executable or sys.executable, target)
-        self._set_up(argv, own, cwd, max_frame, forks_per_zygote, boot_timeout)
+        program = Program(
+            runtime="fork",
+            argv=tuple(python_argv(executable or sys.executable, target)),
+            env={
+                **(env or {}),
+                "FOLK_PRELOAD": ",".join(_modules(preload)),
+                "FOLK_ALLOW_THREADS": "1" if allow_threads else "",
+            },
+            cwd=cwd,
+            max_frame=max_frame,
+            python=True,
+        )
+        self._set_up(program, forks_per_zygote, boot_timeout)
         self.traits: Traits = Traits(python=True, keeps_generations=True)
 
     @classmethod
@@ -92,48 +95,37 @@ class ForkRuntime(Runtime):
 
         What they print is logged as the master's. How they ended is known on Linux 6.15 and later.
         """
+        argv = (php, os.fspath(script))
+        program = Program(runtime="fork", argv=argv, env=dict(env or {}), cwd=cwd, max_frame=max_frame)
         runtime = cls.__new__(cls)
-        runtime._set_up([php, os.fspath(script)], env or {}, cwd, max_frame, forks_per_zygote, boot_timeout)
+        runtime._set_up(program, forks_per_zygote, boot_timeout)
         runtime.traits = Traits(keeps_generations=True)
         return runtime
 
-    def _set_up(
-        self,
-        argv: Sequence[str],
-        env: Mapping[str, str],
-        cwd: str | os.PathLike[str] | None,
-        max_frame: int,
-        forks_per_zygote: int,
-        boot_timeout: float,
-    ) -> None:
+    def _set_up(self, program: Program, forks_per_zygote: int, boot_timeout: float) -> None:
         if not hasattr(os, "pidfd_open"):
             raise RuntimeError("ForkRuntime needs pidfd_open(2), of Linux 5.3: use PipeRuntime here")
-        if max_frame < 1024:
-            raise ValueError(f"max_frame is in bytes, and at least 1024: {max_frame}")
         if forks_per_zygote < 1:
             raise ValueError(f"forks_per_zygote is at least 1: {forks_per_zygote}")
         if not boot_timeout > 0:
             raise ValueError(f"boot_timeout is more than 0 seconds: {boot_timeout}")
-        self._argv = tuple(argv)
-        self._env = dict(env)
-        self._cwd = cwd
-        self._max_frame = max_frame
+        self._program = program
+        self._max_frame = program.max_frame
         self._forks_per_zygote = forks_per_zygote
         self._boot_timeout = boot_timeout
         self._zygotes: dict[int, Zygote] = {}  # by generation: those that fork
         self._homes: list[trio.Nursery] = []
         self._born = 0
-        self._spec({})  # a command line that makes no sense is refused here, not at the first boot
 
     def __repr__(self) -> str:
-        return f"<ForkRuntime {' '.join(self._argv)}>"
+        return f"<ForkRuntime {self._program}>"
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """The zygotes' home: nothing can be forked while this does not run.
 
         Cancellation: the zygotes are ended; workers have a second to end before them.
         """
-        async with trio.open_nursery() as home:
+        async with open_guardian(), trio.open_nursery() as home:
             self._homes.append(home)
             try:
                 task_status.started()
@@ -162,21 +154,9 @@ class ForkRuntime(Runtime):
             raise
 
     def forget(self, generation: int) -> None:
-        """Fork no more workers of older generations; their zygotes end with their last workers."""
-        for each in [each for each in self._zygotes if each < generation]:
-            self._zygotes.pop(each).retire("newer code has proved itself")
-
-    def prepare(self, method: str, params: object) -> MethodJob:
-        return MethodJob(method, params, self._max_frame)
-
-    def prepare_python(
-        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> PythonJob:
-        if not self.traits.python:
-            raise TypeError(
-                f"the workers of {self!r} do not run Python functions: call a named method with execute()"
-            )
-        return PythonJob(fn, args, kwargs, self._max_frame)
+        """Fork no more workers of the other generations so far; their zygotes end with their last workers."""
+        for each in [each for each in self._zygotes if each != generation]:
+            self._zygotes.pop(each).retire("other code has proved itself")
 
     def _zygote_of(self, birth: Birth) -> Zygote:
         """The zygote of a generation; a new one if there is none that forks."""
@@ -188,9 +168,8 @@ class ForkRuntime(Runtime):
                 )
             self._born += 1
             zygote = self._zygotes[birth.generation] = Zygote(
-                self._spec,
+                self._program,
                 f"{birth.id.pool}/zygote.{self._born}",
-                limit=self._max_frame,
                 most_forks=self._forks_per_zygote,
                 boot_timeout=self._boot_timeout,
             )
@@ -224,28 +203,13 @@ class ForkRuntime(Runtime):
             if worker is not None:
                 worker.note_end()
 
-    def _spec(self, fds: Mapping[int, int]) -> ProcessSpec:
-        env = {
-            "FOLK_RUNTIME": "fork",
-            "FOLK_TASK_FD": str(CHANNEL_FD),
-            "FOLK_CONTROL_FD": str(CONTROL_FD),
-            **self._env,
-        }
-        if self._max_frame != MAX_FRAME:
-            env["FOLK_MAX_FRAME"] = str(self._max_frame)
-        return ProcessSpec(argv=self._argv, env=env, cwd=self._cwd, fds=fds)
 
-
-def _checked(target: str | None, preload: Iterable[str]) -> tuple[str, ...]:
+def _modules(preload: Iterable[str]) -> tuple[str, ...]:
     """The modules to preload.
 
     Raises:
-        ValueError: one of them, or the target, is not written as it should be.
+        TypeError, ValueError: they are not written as they should be.
     """
-    if target is not None and (
-        not isinstance(target, str) or target.count(":") != 1 or not all(target.split(":"))
-    ):
-        raise ValueError(f"a target is written 'module:object', e.g. 'myapp.jobs:worker', not {target!r}")
     if isinstance(preload, str):
         raise TypeError(f"preload is a list of modules, not one string: use [{preload!r}]")
     modules = tuple(preload)

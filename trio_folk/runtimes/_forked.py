@@ -56,6 +56,11 @@ class ForkedProcess:
         return f"<ForkedProcess {self.pid} {self._exit or 'running'}>"
 
     @property
+    def pidfd(self) -> int:
+        """Its descriptor, which stays this object's."""
+        return self._pidfd
+
+    @property
     def exit(self) -> WorkerExit | None:
         """How it ended, or None while it runs or while that is not known yet."""
         return self._exit

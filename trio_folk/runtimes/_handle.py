@@ -14,7 +14,9 @@ Knows the two channels. Does not know what a worker is made of: the task that ru
 
 from __future__ import annotations
 
+import math
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -22,7 +24,7 @@ import trio
 
 from .._errors import BootFailed, FolkError, ProtocolError, WorkerDied
 from ..abc import Birth, Job, NotStarted, Rung, WorkerExit, WorkerHandle
-from ._channel import ChannelBroken, TaskChannel
+from ._channel import ChannelBroken, TaskChannel, was_cancelled
 from ._control import Announcement, ControlChannel, Refusal
 from ._jobs import WireJob
 from ._sockets import Sockets
@@ -58,8 +60,13 @@ class SocketWorker(WorkerHandle):
         self._cut = False  # its calls were ended by us, not by its death
         self._silent = False  # it closed a channel; should it be dead, that is the better reason
         self._ladder = birth.ladder
+        self._meta = False
+        self._cancel: Callable[[int], float] | None = None
+        self._asked_at: float | None = None
         self._condemned_at = 0.0
+        self._gone_at = 0.0
         self._rises = trio.Event()
+        self._stages: list[tuple[str, float]] = []  # what was tried to end it, and when that began
 
     def __repr__(self) -> str:
         if self.ended.is_set():
@@ -73,6 +80,13 @@ class SocketWorker(WorkerHandle):
     @property
     def stderr(self) -> tuple[str, ...]:
         return self.output.tail if self.output is not None else ()
+
+    @property
+    def stages(self) -> tuple[tuple[str, float], ...]:
+        moments = [*(began for _, began in self._stages), self._gone_at or trio.current_time()]
+        return tuple(
+            (name, end - began) for (name, began), end in zip(self._stages, moments[1:], strict=True)
+        )
 
     @property
     def idle(self) -> bool:
@@ -93,7 +107,7 @@ class SocketWorker(WorkerHandle):
         if self.reason is not None:
             raise NotStarted  # invariant 1
         try:
-            reply = await self._tasks.request(job)
+            reply = await self._tasks.request(job, self._remaining(), self._cancel)
         except ChannelBroken:
             if not self._cut:
                 await self._autopsy()
@@ -106,12 +120,41 @@ class SocketWorker(WorkerHandle):
             raise self._told(type(error)(error.message)) from None
         except BaseException as error:
             if self._tasks.abandoned:
-                self.terminate(f"a call was left by {type(error).__name__} while it ran", Rung.TERMINATE)
+                self._end_after(error)
             raise
+        if reply.error is not None and was_cancelled(reply):
+            await self._await_own_cancellation()
         if reply.error is not None:
             failure = job.error(reply.error)
             raise self._named(failure) if isinstance(failure, FolkError) else failure
         return job.value(reply.result)
+
+    def _remaining(self) -> float | None:
+        if not self._meta:
+            return None
+        deadline = trio.current_effective_deadline()
+        return math.inf if deadline == math.inf else deadline - trio.current_time()
+
+    def _ask_to_end(self, msgid: int) -> float:
+        """Ask the worker to end a call; how many seconds it has, or 0 if it cannot be asked."""
+        if not self._control.cancel(msgid):
+            return 0.0
+        self._asked_at = trio.current_time()
+        return self._ladder.cancel
+
+    async def _await_own_cancellation(self) -> None:
+        """The worker's clock ran out a moment before the caller's, which says the same."""
+        with trio.move_on_after(AUTOPSY):
+            await trio.sleep_forever()
+
+    def _end_after(self, error: BaseException) -> None:
+        """A call was left while it ran: what state the worker is in, nobody knows."""
+        reason = f"a call was left by {type(error).__name__} while it ran"
+        if self._asked_at is not None and isinstance(error, trio.Cancelled):
+            if not self._stages:
+                self._stages.append(("cancel", self._asked_at))
+            reason += f", and did not end within cancel_grace ({self._ladder.cancel:g} s)"
+        self.terminate(reason, Rung.TERMINATE)
 
     def terminate(self, reason: str, rung: Rung = Rung.STOP) -> None:
         if not self.condemned.is_set():
@@ -148,6 +191,11 @@ class SocketWorker(WorkerHandle):
         """Let the worker see the end of file on its task channel."""
         self._tasks.half_close()
 
+    def note_rung(self, rung: Rung) -> None:
+        """This rung of its ladder is taken now."""
+        if not self._stages or self._stages[-1][0] != rung.name:
+            self._stages.append((rung.name, trio.current_time()))
+
     async def rises(self) -> None:
         """Return when a higher rung is asked for."""
         await self._rises.wait()
@@ -155,6 +203,7 @@ class SocketWorker(WorkerHandle):
     def note_death(self, how: WorkerExit) -> None:
         """The worker is dead: what it still answered is delivered, the rest ends."""
         self.exit = how
+        self._gone_at = trio.current_time()
         reason = f"it was {how}" if how.signal else f"it {how}"
         self.condemn(reason)
         if self._silent and not self._cut and trio.current_time() - self._condemned_at < self._ladder.stop:
@@ -191,6 +240,9 @@ class SocketWorker(WorkerHandle):
         if not self.condemned.is_set():
             self.concurrency = said.concurrency
             self.features = said.features
+            self._meta = "meta" in said.features
+            if "cancel" in said.features and self._ladder.cancel > 0:
+                self._cancel = self._ask_to_end
             self._ready = True
             self._said.set()
 

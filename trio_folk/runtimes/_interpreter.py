@@ -26,7 +26,15 @@ _FLAGS = {
 
 
 def python_argv(executable: str, target: str | None) -> list[str]:
-    """The command line of a worker; -P keeps the working directory out of ``sys.path`` unless the parent has it."""
+    """The command line of a worker; -P keeps the working directory out of ``sys.path`` unless the parent has it.
+
+    Raises:
+        ValueError: the target is not written as it should be.
+    """
+    if target is not None and (
+        not isinstance(target, str) or target.count(":") != 1 or not all(target.split(":"))
+    ):
+        raise ValueError(f"a target is written 'module:object', e.g. 'myapp.jobs:worker', not {target!r}")
     flags = [
         f"-{letter * value}" for name, letter in _FLAGS.items() if (value := int(getattr(sys.flags, name)))
     ]

@@ -8,6 +8,7 @@ Knows the wire. Does not know sockets, workers or slots.
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from typing import Any
 
@@ -17,6 +18,7 @@ from ..abc import Job
 
 __all__ = ["Job", "MethodJob", "WireJob"]
 
+_PARAMS = pack("params")
 _HEADER = 64  # bytes: array header, msgid, and msgpack's own prefixes; the method's name is added
 
 
@@ -31,9 +33,26 @@ class WireJob(Job):
         self.method: str = method
         self.params: bytes = params
 
-    def encode(self, msgid: int, told: set[int], limit: int) -> bytes:
-        """The frames to send; ``told`` is what this worker was already told, and is added to."""
-        return encode_request(msgid, self.method, self.params, limit)
+    def encode(self, msgid: int, told: set[int], limit: int, remaining: float | None = None) -> bytes:
+        """The frames to send.
+
+        Args:
+            told: what this worker was already told, and is added to.
+            remaining: seconds until the caller gives up, or inf; None where the worker takes no circumstances.
+        """
+        if remaining is None or (remaining == math.inf and not self.context):
+            return encode_request(msgid, self.method, self.params, limit)
+        return encode_request(msgid, "folk.execute", self._with_circumstances(remaining), limit)
+
+    def _with_circumstances(self, remaining: float) -> bytes:
+        """The params of ``folk.execute``, around params that were packed before."""
+        told: dict[str, object] = {"method": self.method}
+        if remaining < math.inf:
+            told["remaining"] = max(remaining, 0.0)
+        if self.context:
+            told["context"] = self.context
+        head = pack(told)  # a map of less than 16 entries begins with one byte, which holds their number
+        return b"".join((bytes((head[0] + 1,)), head[1:], _PARAMS, self.params))
 
     @abstractmethod
     def value(self, result: Any) -> Any:

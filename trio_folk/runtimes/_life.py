@@ -74,7 +74,7 @@ async def _descend(worker: SocketWorker, body: Body, ladder: Ladder) -> None:
         rung = worker.rung
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_skip, worker, rung, nursery.cancel_scope)
-            await descend(body, ladder, rung, worker.stop)
+            await descend(body, ladder, rung, worker.stop, worker.note_rung)
             nursery.cancel_scope.cancel()
         if worker.rung == rung or worker.exit is not None:
             return

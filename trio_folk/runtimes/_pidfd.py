@@ -40,11 +40,11 @@ def open_child_of(pid: int, master: int, lives: Callable[[], bool]) -> int:
     Raises:
         ProcessLookupError: it is none, or none any more.
     """
-    if _stat(pid)[0] != master:
+    if _parent_of(pid) != master:
         raise ProcessLookupError(f"process {pid} is no child of {master}")
     pidfd = os.pidfd_open(pid)
     try:
-        if _stat(pid)[0] != master or not lives():
+        if _parent_of(pid) != master or not lives():
             raise ProcessLookupError(f"process {pid} is no child of {master} any more")
     except OSError:
         os.close(pidfd)
@@ -69,15 +69,13 @@ def pid_of(pidfd: int) -> int:
 def leads_group(pid: int) -> bool:
     """Whether it leads a process group of its own, to be signalled with all that is in it."""
     try:
-        return _stat(pid)[1] == pid
+        return os.getpgid(pid) == pid
     except OSError:
         return False
 
 
-def _stat(pid: int) -> tuple[int, int]:
-    """Its parent and its process group."""
-    _, parent, group = _fields(pid)[:3]
-    return int(parent), int(group)
+def _parent_of(pid: int) -> int:
+    return int(_fields(pid)[1])
 
 
 def _fields(pid: int) -> list[bytes]:

@@ -8,30 +8,27 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
 
+import attrs
 import trio
 
 from .._errors import BootFailed
-from .._process import Output, Process, ProcessSpec, open_process
+from .._process import Output, Process, open_guardian, open_process
 from .._wire import MAX_FRAME
-from ..abc import Birth, Runtime, Traits, WorkerHandle
+from ..abc import Birth, Traits, WorkerHandle
 from ._handle import SocketWorker
-from ._interpreter import python_argv, python_env
-from ._jobs import MethodJob
+from ._interpreter import python_argv
 from ._life import live
-from ._python import PythonJob
+from ._program import Program
 from ._sockets import Sockets
+from ._wired import WireRuntime
 
 __all__ = ["PipeRuntime"]
 
-TASK_FD = 3
-CONTROL_FD = 4
 
-
-class PipeRuntime(Runtime):
+class PipeRuntime(WireRuntime):
     """Workers as processes of any program that speaks the protocol: docs/protocol.md.
 
     Use `python` for workers written with ``trio_folk.worker`` and `php` for Folk's; anything else by its
@@ -57,16 +54,16 @@ class PipeRuntime(Runtime):
             raise TypeError(
                 f"argv is a list of the program and its arguments, not {argv!r}: use [{argv!r}] or shlex.split"
             )
-        if max_frame < 1024:
-            raise ValueError(f"max_frame is in bytes, and at least 1024: {max_frame}")
-        self._argv = tuple(argv)
-        self._env = dict(env or {})
-        self._replace_env = replace_env
-        self._cwd = cwd
+        self._program = Program(
+            runtime="pipe",
+            argv=tuple(argv),
+            env=dict(env or {}),
+            replace_env=replace_env,
+            cwd=cwd,
+            max_frame=max_frame,
+        )
         self._max_frame = max_frame
-        self._python = False
         self.traits: Traits = Traits()
-        self._spec({})  # a command line that makes no sense is refused here, not at the first boot
 
     @classmethod
     def python(
@@ -85,14 +82,10 @@ class PipeRuntime(Runtime):
                 (`run_sync`, `map`) only.
             executable: the interpreter; this one by default.
         """
-        if target is not None and (
-            not isinstance(target, str) or target.count(":") != 1 or not all(target.split(":"))
-        ):
-            raise ValueError(f"a target is written 'module:object', e.g. 'myapp.jobs:worker', not {target!r}")
         runtime = cls(
             python_argv(executable or sys.executable, target), env=env, cwd=cwd, max_frame=max_frame
         )
-        runtime._python = True
+        runtime._program = attrs.evolve(runtime._program, python=True)
         runtime.traits = Traits(python=True)
         return runtime
 
@@ -110,8 +103,16 @@ class PipeRuntime(Runtime):
         return cls([php, os.fspath(script)], env=env, cwd=cwd, max_frame=max_frame)
 
     def __repr__(self) -> str:
-        words = [os.fsdecode(word) for word in self._argv]
-        return f"<PipeRuntime {' '.join(words)}>"
+        return f"<PipeRuntime {self._program}>"
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Keep the guardian, which ends the workers and their groups should this program be SIGKILLed.
+
+        Cancellation: the guardian is ended, unless another runtime's workers need it.
+        """
+        async with open_guardian():
+            task_status.started()
+            await trio.sleep_forever()
 
     async def spawn(
         self, birth: Birth, *, task_status: trio.TaskStatus[WorkerHandle] = trio.TASK_STATUS_IGNORED
@@ -119,8 +120,7 @@ class PipeRuntime(Runtime):
         worker: SocketWorker | None = None
         try:
             with Sockets() as sockets:
-                fds = {TASK_FD: sockets.child_task.fileno(), CONTROL_FD: sockets.child_control.fileno()}
-                async with open_process(self._spec(fds)) as process:
+                async with open_process(self._program.spec(sockets)) as process:
                     sockets.close_child_ends()
                     worker = SocketWorker(birth, sockets, self._max_frame, process.pid)
                     await self._raise(worker, process, birth, task_status)
@@ -142,29 +142,3 @@ class PipeRuntime(Runtime):
             partial(output.drain_stderr, process.stderr_fd),
         ]
         await live(worker, process, birth.ladder, drains)
-
-    def _spec(self, fds: Mapping[int, int]) -> ProcessSpec:
-        env = {
-            "FOLK_RUNTIME": "pipe",
-            "FOLK_TASK_FD": str(TASK_FD),
-            "FOLK_CONTROL_FD": str(CONTROL_FD),
-            **self._env,
-        }
-        if self._max_frame != MAX_FRAME:
-            env["FOLK_MAX_FRAME"] = str(self._max_frame)
-        if self._python:
-            env.update(python_env(self._env))
-        return ProcessSpec(argv=self._argv, env=env, replace_env=self._replace_env, cwd=self._cwd, fds=fds)
-
-    def prepare(self, method: str, params: object) -> MethodJob:
-        return MethodJob(method, params, self._max_frame)
-
-    def prepare_python(
-        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> PythonJob:
-        if not self.traits.python:
-            raise TypeError(
-                f"the workers of {self!r} do not run Python functions: call a named method with execute(), "
-                "or use PipeRuntime.python()"
-            )
-        return PythonJob(fn, args, kwargs, self._max_frame)

@@ -49,8 +49,8 @@ class PythonJob(WireJob):
     def _name(self) -> str:
         return name_of(self._fn)
 
-    def encode(self, msgid: int, told: set[int], limit: int) -> bytes:
-        request = super().encode(msgid, told, limit)
+    def encode(self, msgid: int, told: set[int], limit: int, remaining: float | None = None) -> bytes:
+        request = super().encode(msgid, told, limit, remaining)
         if self._number is None or self._number in told:
             return request
         told.add(self._number)

@@ -1,11 +1,12 @@
 """Requests to fork: descriptors go out to a zygote, and the process that it forked comes back.
 
-A zygote that is one answer behind gives every later worker the pid of another. So there is one request at a
-time, and after anything unexpected there is none any more.
+A zygote that is one answer behind gives every later worker the pid of another. So answers come in the order of
+the requests, and after anything unexpected there is none any more.
 
 Invariants
     1. A request without an answer, and an answer without a request, cost the zygote its life.
     2. No process is taken but the zygote's child, whatever number it tells.
+    3. A zygote that did not say that it takes requests ahead of its answers has one at a time.
 
 Knows both channels of a zygote that can fork. Does not know how it came to be, nor who wants workers.
 """
@@ -13,6 +14,7 @@ Knows both channels of a zygote that can fork. Does not know how it came to be, 
 from __future__ import annotations
 
 import socket
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -31,6 +33,8 @@ FORK_TIMEOUT = 10.0
 """Seconds that a zygote has for one fork."""
 CANCELLED_TIMEOUT = 1.0
 """Seconds that it has left once nobody wants the worker any more."""
+AHEAD = 16
+"""Requests that are under way at most, where the zygote takes several: all of them fit into its sockets."""
 
 
 class _Request:
@@ -40,6 +44,11 @@ class _Request:
         self.answered = trio.Event()
         self.process: ForkedProcess | None = None
         self.error: BootFailed | None = None
+
+    def refuse(self, why: str) -> None:
+        """Nothing was forked."""
+        self.error = BootFailed(f"no worker was forked: {why}", stage="launch")
+        self.answered.set()
 
 
 class Requests:
@@ -52,6 +61,9 @@ class Requests:
         limit: the longest message, in bytes.
         retire: told when it should be asked no more, and why.
         kill: told when it must end, and why.
+
+    Attributes:
+        turn: held by whoever asks, from before he asks until he is answered.
     """
 
     def __init__(
@@ -69,18 +81,20 @@ class Requests:
         self._limit = limit
         self._retire = retire
         self._kill = kill
-        self._request: _Request | None = None
+        self.turn = trio.CapacityLimiter(AHEAD if "fork-ahead" in features else 1)  # invariant 3
+        self._waiting: deque[_Request] = deque()  # what was asked and not answered, oldest first
         self._workers: dict[int, ForkedProcess] = {}
 
     async def fork(self, descriptors: Sequence[int]) -> ForkedProcess:
-        """A new process with these descriptors. The caller sees to it that requests take turns.
+        """A new process with these descriptors. The caller holds the turn.
 
         Raises:
             BootFailed: it did not fork.
 
         Cancellation: an answer is still waited for, for CANCELLED_TIMEOUT; its process is ended.
         """
-        request = self._request = _Request()
+        request = _Request()
+        self._waiting.append(request)
         try:
             self._send(descriptors)
             with trio.move_on_after(FORK_TIMEOUT):
@@ -91,17 +105,18 @@ class Requests:
             if request.process is not None:
                 with trio.CancelScope(shield=True):  # bounded: ForkedProcess.end
                     await request.process.end()
+                self.forget(request.process)
             raise
         finally:
-            self._request = None
             if not request.answered.is_set():
-                self._kill("it did not answer a request in time")  # invariant 1
-        if request.process is None:
-            raise request.error or BootFailed("the zygote did not answer a request in time", stage="launch")
+                self._give_up("the zygote did not answer a request in time")  # invariant 1
+        if request.error is not None:
+            raise request.error
+        assert request.process is not None, "an answer is a process or an error"
         return request.process
 
     def _send(self, descriptors: Sequence[int]) -> None:
-        """Both parts of a request. The last one was answered, so there is room for it in the sockets."""
+        """Both parts of a request. Few are unanswered, so there is room for it in the sockets."""
         frame = encode_notify("fork.spawn", None, self._limit)
         try:
             socket.send_fds(self._sockets.task, [b"\0"], descriptors)
@@ -120,7 +135,7 @@ class Requests:
         if method == "fork.spawned":
             self._answer(told)
         elif method == "folk.refused":
-            self.refuse(str(told.get("message") or "it refused to"))
+            self._refuse(str(told.get("message") or "it refused to"))
         elif method == "folk.exited":
             process = self._workers.pop(told.get("pid", -1), None)
             if process is not None:
@@ -133,23 +148,23 @@ class Requests:
 
     def end(self, reason: str) -> None:
         """The zygote is dead: nothing is answered any more, and nobody's end is told."""
-        self.refuse(reason)
+        self._refuse_all(reason)
         for process in self._workers.values():
             process.report(None)
         self._workers.clear()
 
     def _answer(self, told: dict[Any, Any]) -> None:
-        request = self._request
-        if request is None or request.answered.is_set():
+        if not self._waiting:
             raise ProtocolError("fork.spawned without a request")
         try:
             process = self._process_of(told.get("pid"))
         except OSError as error:
-            self.refuse(f"its new worker cannot be watched: {error}")
+            self._refuse(f"its new worker cannot be watched: {error}")
             return
         if process.pid in self._workers:  # an answer to an earlier request, given twice
             process.let_go()
             raise ProtocolError(f"fork.spawned tells of process {process.pid} again")
+        request = self._waiting.popleft()
         self._workers[process.pid] = request.process = process
         request.answered.set()
 
@@ -171,9 +186,17 @@ class Requests:
         leads = _pidfd.leads_group(number)
         return ForkedProcess(number, pidfd, reports="fork-exit" in self._features, leads=leads)
 
-    def refuse(self, why: str) -> None:
-        """Nothing was forked."""
+    def _refuse(self, why: str) -> None:
+        """Nothing was forked for the oldest request."""
         self._retire(f"it did not fork: {why}")
-        if self._request is not None and not self._request.answered.is_set():
-            self._request.error = BootFailed(f"no worker was forked: {why}", stage="launch")
-            self._request.answered.set()
+        if self._waiting:
+            self._waiting.popleft().refuse(why)
+
+    def _refuse_all(self, why: str) -> None:
+        while self._waiting:
+            self._waiting.popleft().refuse(why)
+
+    def _give_up(self, why: str) -> None:
+        """Whatever it still answers is nobody's: it must end, and all who wait are told."""
+        self._kill(why)
+        self._refuse_all(why)

@@ -10,24 +10,22 @@ Knows the SDK's async loop. Does not know processes.
 from __future__ import annotations
 
 import signal
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any
 
 import trio
 
 from .._errors import BootFailed
 from .._wire import MAX_FRAME, encode_notify
-from ..abc import Birth, Runtime, Traits, WorkerExit, WorkerHandle
+from ..abc import Birth, Traits, WorkerExit, WorkerHandle
 from ..worker import Worker
 from ..worker._async import serve
 from ..worker._target import TargetError, load_target
 from ..worker._worker import ready_params
 from ._handle import SocketWorker
-from ._jobs import MethodJob
 from ._life import live
-from ._python import PythonJob
 from ._sockets import Sockets
+from ._wired import WireRuntime
 
 __all__ = ["TaskBody", "TaskRuntime"]
 
@@ -76,7 +74,7 @@ class TaskBody:
             self._gone.set()
 
 
-class TaskRuntime(Runtime):
+class TaskRuntime(WireRuntime):
     """Workers as tasks of this process, for tests and debuggers.
 
     Args:
@@ -140,13 +138,5 @@ class TaskRuntime(Runtime):
             sockets.child_control.sendall(encode_notify("folk.failed", told))
             return WorkerExit(code=1)
         sockets.child_control.sendall(encode_notify("control.ready", ready_params(worker)))
-        await serve(worker, sockets.child_task, limit=self._max_frame, in_process=True)
+        await serve(worker, sockets.child_task, sockets.child_control, limit=self._max_frame, in_process=True)
         return WorkerExit(code=0)
-
-    def prepare(self, method: str, params: object) -> MethodJob:
-        return MethodJob(method, params, self._max_frame)
-
-    def prepare_python(
-        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> PythonJob:
-        return PythonJob(fn, args, kwargs, self._max_frame)

@@ -1,13 +1,12 @@
-"""The parent's handle on a zygote: a process that forks workers on request, one request at a time.
+"""The parent's handle on a zygote: a process that forks workers on request.
 
 Its end must cost no worker, and yet it is their parent. So there are two ends: retired, it forks no more, and
 the next worker comes from another; it goes when the last of its own has.
 
 Invariants
-    1. One request is under way at most.
-    2. A zygote that is retired, or dead, harms no worker: it stays until the last of them has ended, because
+    1. A zygote that is retired, or dead, harms no worker: it stays until the last of them has ended, because
        it is their parent and may lead their group.
-    3. However its task ends, the process is gone, and every worker of it knows that nobody reports its end.
+    2. However its task ends, the process is gone, and every worker of it knows that nobody reports its end.
 
 Knows the two channels of a zygote. Does not know slots, nor when another zygote is wanted.
 Picture: docs/design/fork.md
@@ -18,29 +17,28 @@ from __future__ import annotations
 import copy
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import Any
 
 import trio
 
 from .._errors import BootFailed, BootTimeout, ProtocolError, SpawnError
-from .._process import Output, Process, ProcessSpec, descend, open_process
-from .._wire import Message, MessageDecoder, Notify
+from .._process import Output, Process, descend, guarded, open_process
+from .._wire import Message, Notify
 from ..abc import Ladder, Rung
-from ._control import refusal
+from ._claims import Claims
+from ._control import ControlChannel, Refusal, fork_ready
 from ._forked import ForkedProcess
 from ._life import LAST_WORDS
+from ._program import Program
 from ._requests import Requests
 from ._sockets import Sockets
 
 __all__ = ["Retired", "Zygote"]
 
-CHANNEL_FD, CONTROL_FD = 3, 4
 CLOSING = 1.0
 """Seconds that its workers have to end before it does, when the runtime is left."""
 LADDER = Ladder(stop=1.0, terminate=1.0, kill=5.0)
-_RECEIVE = 4096  # bytes: a control message is short
 
 
 class Retired(Exception):
@@ -51,56 +49,46 @@ class Zygote:
     """One process that forks.
 
     Args:
-        spec: how it is launched, given its two descriptors.
+        program: what is launched.
         name: what its own output is logged under.
-        limit: the longest message either way, in bytes.
         most_forks: after so many it is retired.
         boot_timeout: seconds until it must be able to fork.
     """
 
-    def __init__(
-        self,
-        spec: Callable[[Mapping[int, int]], ProcessSpec],
-        name: str,
-        *,
-        limit: int,
-        most_forks: int,
-        boot_timeout: float,
-    ) -> None:
-        self.retired: str | None = None
+    def __init__(self, program: Program, name: str, *, most_forks: int, boot_timeout: float) -> None:
         self.features: frozenset[str] = frozenset()
         self.output = Output(name)
         self.pid: int | None = None
         self._name = name
-        self._spec = spec
-        self._limit = limit
+        self._program = program
         self._forks_left = most_forks
         self._boot_timeout = boot_timeout
-        self._turn = trio.Lock()
         self._said = trio.Event()  # that it can fork, or never will
         self._dead = trio.Event()
-        self._over = trio.Event()  # it is retired, and no worker of it is left
         self._drained = trio.Event()
-        self._claims = 0
+        self._claims = Claims()
         self._requests: Requests | None = None
         self._failure: SpawnError | None = None
 
     def __repr__(self) -> str:
-        return f"<zygote {self._name} pid {self.pid}: {self.retired or f'{self._claims} workers'}>"
+        return f"<zygote {self._name} pid {self.pid}: {self._claims}>"
+
+    @property
+    def retired(self) -> str | None:
+        """Why it forks no more, or None while it does."""
+        return self._claims.retired
 
     # -- what births ask of it
 
     @contextmanager
     def claim(self) -> Iterator[None]:
         """Be somebody for whom it must stay: a worker, or one who wants one."""
-        self._claims += 1
         try:
-            yield
+            with self._claims.one():
+                yield
         finally:
-            self._claims -= 1
             if not self._claims and self._requests is None:
                 self._fail(BootFailed("nobody waits for it any more"))
-            self._look_if_over()
 
     async def ready(self) -> None:
         """Return when it can fork.
@@ -122,19 +110,22 @@ class Zygote:
 
         Cancellation: an answer is still waited for, for CANCELLED_TIMEOUT; its process is ended.
         """
-        async with self._turn:
-            if self._requests is not None and self._process.exit is not None:
+        requests = self._requests
+        if requests is None:
+            raise Retired
+        async with requests.turn:
+            if self._process.exit is not None:
                 self.retire("it has died")  # the kernel knows a moment before its watcher does
-            if self.retired is not None or self._requests is None:
+            if self.retired is not None:
                 raise Retired
             self._forks_left -= 1
             if not self._forks_left:
                 self.retire("it has forked as often as it may")
-            requests = self._requests
             process = await requests.fork(descriptors)
         try:
             await trio.lowlevel.checkpoint_if_cancelled()
-            yield process
+            with guarded(process.pid, process.pidfd):
+                yield process
         finally:
             with trio.CancelScope(shield=True):  # bounded: ForkedProcess.end
                 await process.end()
@@ -142,9 +133,7 @@ class Zygote:
 
     def retire(self, reason: str) -> None:
         """Fork no more; end once the last worker has."""
-        if self.retired is None:
-            self.retired = reason
-        self._look_if_over()
+        self._claims.retire(reason)
 
     # -- its life
 
@@ -155,11 +144,7 @@ class Zygote:
         """
         try:
             with Sockets() as self._sockets:
-                fds = {
-                    CHANNEL_FD: self._sockets.child_task.fileno(),
-                    CONTROL_FD: self._sockets.child_control.fileno(),
-                }
-                async with open_process(self._spec(fds)) as self._process:
+                async with open_process(self._program.spec(self._sockets)) as self._process:
                     self.pid = self._process.pid
                     self._sockets.close_child_ends()
                     await self._live(self._process)
@@ -178,7 +163,7 @@ class Zygote:
                     await self._said.wait()
                 if patience.cancelled_caught:
                     self._fail(BootTimeout(f"the zygote was not ready within {self._boot_timeout:g} s"))
-                await self._over.wait()
+                await self._claims.over.wait()
             finally:
                 with trio.CancelScope(shield=True):  # bounded by CLOSING, LADDER and LAST_WORDS
                     await self._end(process)
@@ -187,8 +172,8 @@ class Zygote:
     async def _end(self, process: Process) -> None:
         self.retire("its pool was closed")
         with trio.move_on_after(CLOSING):
-            await self._over.wait()
-        if self._over.is_set():
+            await self._claims.over.wait()
+        if self._claims.over.is_set():
             await descend(process, LADDER, Rung.STOP, self._close)
         else:
             process.signal(signal.SIGKILL)  # at an end of file it would take its workers along
@@ -223,10 +208,10 @@ class Zygote:
         self._note_death(f"the zygote {ended}")
 
     async def _listen(self) -> None:
-        decoder = MessageDecoder(self._limit)
+        control = ControlChannel(self._sockets.control, self._program.max_frame)
         try:
-            while data := await self._receive():
-                for message in decoder.feed(data):
+            while messages := await control.receive():
+                for message in messages:
                     self._take(message)
         except ProtocolError as error:
             self._fail(BootFailed(error.message, hint=error.hint))
@@ -236,46 +221,24 @@ class Zygote:
             await self._dead.wait()
         self._kill("it closed its control channel")
 
-    async def _receive(self) -> bytes:
-        control = self._sockets.control
-        while True:
-            await trio.lowlevel.wait_readable(control)
-            try:
-                return control.recv(_RECEIVE)
-            except BlockingIOError:
-                continue
-            except OSError:
-                return b""
-
-    # -- what it says
-
     def _take(self, message: Message) -> None:
-        method, params = (message.method, message.params) if isinstance(message, Notify) else ("", None)
-        told: dict[Any, Any] = params if isinstance(params, dict) else {}
         if not self._said.is_set():
-            self._take_first(method, told, message)
-        elif self._requests is not None:
-            self._requests.take(method, told)
+            self._take_first(fork_ready(message))
+        elif self._requests is not None and isinstance(message, Notify):
+            told = message.params if isinstance(message.params, dict) else {}
+            self._requests.take(message.method, told)
 
-    def _take_first(self, method: str, told: dict[Any, Any], message: Message) -> None:
-        if method == "control.fork-ready":
-            folk = told.get("folk")
-            features = folk.get("features", []) if isinstance(folk, dict) else []
-            self.features = frozenset(each for each in features if isinstance(each, str))
-            self._requests = Requests(
-                self._sockets, self._process, self.features, self._limit, self.retire, self._kill
-            )
-            self._said.set()
-        elif method == "folk.failed":
-            said = refusal(told)
+    def _take_first(self, said: frozenset[str] | Refusal) -> None:
+        if isinstance(said, Refusal):
             error = BootFailed(said.message)
             error.remote_traceback = said.remote_traceback
             self._fail(error)
-        else:
-            raise ProtocolError(
-                f"a zygote's first message must be control.fork-ready, not {message!r:.200}",
-                hint="see docs/protocol.md, 'Fork masters'",
-            )
+            return
+        self.features = said
+        self._requests = Requests(
+            self._sockets, self._process, said, self._program.max_frame, self.retire, self._kill
+        )
+        self._said.set()
 
     # -- how it ends
 
@@ -297,8 +260,4 @@ class Zygote:
         self._dead.set()
         self.retire(reason)
         if self._requests is not None:
-            self._requests.end(reason)  # invariant 3
-
-    def _look_if_over(self) -> None:
-        if self.retired is not None and not self._claims:
-            self._over.set()
+            self._requests.end(reason)  # invariant 2

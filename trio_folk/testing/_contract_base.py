@@ -93,7 +93,7 @@ class ContractBase:
 
     def birth(self, incarnation: int = 1) -> Birth:
         """What the runtime is told; each rung of the ladder is short."""
-        ladder = Ladder(stop=BOUND / 6, terminate=BOUND / 6, kill=BOUND / 6)
+        ladder = Ladder(stop=BOUND / 6, terminate=BOUND / 6, kill=BOUND / 6, cancel=SHORT)
         return Birth(WorkerId("contract", 0, incarnation), generation=3, ladder=ladder)
 
     @asynccontextmanager

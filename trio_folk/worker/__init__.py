@@ -18,6 +18,7 @@ Picture: docs/design/worker.md
 
 from __future__ import annotations
 
+from ._current import CallCancelled, CurrentCall, current_call
 from ._worker import Worker
 
-__all__ = ["Worker"]
+__all__ = ["CallCancelled", "CurrentCall", "Worker", "current_call"]

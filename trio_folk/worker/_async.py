@@ -10,20 +10,24 @@ Invariants
     3. A method's failure never reaches another call; a cancellation of the loop reaches all, and no method
        can swallow it.
     4. End of file ends the loop when the running calls were answered.
+    5. A cancelled call is answered like every other; its own scope is all that its cancellation reaches.
 
-Knows trio and one descriptor that does not block. Does not know the control channel, or what the calls do.
+Knows trio and one descriptor that does not block. Does not know what the calls do.
 """
 
 from __future__ import annotations
 
+import math
 import os
+import time
 from typing import Protocol
 
 import trio
 
 from .._errors import ProtocolError
 from .._wire import MAX_FRAME, Message, MessageDecoder, Notify, Request
-from ._dispatch import answer, failure, method_call, success
+from ._current import CANCEL, Adopted, Running, entered
+from ._dispatch import EXECUTE, answer, cancelled, failure, method_call, success, unwrap
 from ._python import DEFINE, Functions
 from ._sync import READ
 from ._worker import Worker
@@ -31,7 +35,7 @@ from ._worker import Worker
 __all__ = ["HasFileno", "run", "serve"]
 
 
-def run(worker: Worker, task_fd: int, limit: int) -> None:
+def run(worker: Worker, task_fd: int, limit: int, running: Running) -> None:
     """Be the whole program of a worker process: `serve` until its end.
 
     Raises:
@@ -39,7 +43,10 @@ def run(worker: Worker, task_fd: int, limit: int) -> None:
     """
 
     async def main() -> None:
-        await serve(worker, task_fd, limit=limit)
+        token = trio.lowlevel.current_trio_token()
+        server = _Server(worker, task_fd, limit, False, running)
+        running.on_cancel = lambda msgid: token.run_sync_soon(server.cancel, msgid)
+        await server.run()
 
     trio.run(main)
 
@@ -53,13 +60,19 @@ class HasFileno(Protocol):
 
 
 async def serve(
-    worker: Worker, task: HasFileno | int, *, limit: int = MAX_FRAME, in_process: bool = False
+    worker: Worker,
+    task: HasFileno | int,
+    control: HasFileno | int | None = None,
+    *,
+    limit: int = MAX_FRAME,
+    in_process: bool = False,
 ) -> None:
     """Answer calls until end of file, or until nobody reads the replies.
 
     Args:
         worker: whose methods are called.
         task: the task channel; it is made non-blocking, and stays the caller's to close.
+        control: the control channel, from which cancellations are read; likewise.
         limit: the longest payload either way.
         in_process: the parent lives in this process: synchronous methods run inline, never in threads, and a
             KeyboardInterrupt is the program's and not a method's.
@@ -69,14 +82,22 @@ async def serve(
 
     Cancellation: running methods are cancelled and nothing more is written, not even the rest of a frame.
     """
-    fd = task if isinstance(task, int) else task.fileno()
-    os.set_blocking(fd, False)
-    await _Server(worker, fd, limit, in_process).run()
+    running = Running()
+    server = _Server(worker, _number(task), limit, in_process, running)
+    running.on_cancel = server.cancel
+    await server.run(None if control is None else _number(control))
+
+
+def _number(channel: HasFileno | int) -> int:
+    return channel if isinstance(channel, int) else channel.fileno()
 
 
 class _Server:
-    def __init__(self, worker: Worker, fd: int, limit: int, in_process: bool) -> None:
+    def __init__(self, worker: Worker, fd: int, limit: int, in_process: bool, running: Running) -> None:
+        os.set_blocking(fd, False)
         self._worker = worker
+        self._running = running
+        self._scopes: dict[int, trio.CancelScope] = {}
         self._fd = fd
         self._limit = limit
         self._inline = in_process or worker.concurrency == 1
@@ -88,24 +109,43 @@ class _Server:
         self._writing = trio.Lock()
         self._scope = trio.CancelScope()
 
-    async def run(self) -> None:
+    async def run(self, control: int | None = None) -> None:
         broken: ProtocolError | None = None
         with self._scope:
-            async with trio.open_nursery() as nursery:
-                try:
-                    while await self._turn(nursery):
-                        pass
-                    self._decoder.close()
-                except ProtocolError as error:
-                    # Raised outside the nursery, so that it comes bare.
-                    broken = error
-                    self._scope.cancel()
+            async with trio.open_nursery() as ears:
+                if control is not None:
+                    ears.start_soon(self._hear, control)
+                async with trio.open_nursery() as nursery:
+                    try:
+                        while await self._turn(nursery):
+                            pass
+                        self._decoder.close()
+                    except ProtocolError as error:
+                        # Raised outside the nursery, so that it comes bare.
+                        broken = error
+                        self._scope.cancel()
+                ears.cancel_scope.cancel()
         if broken is not None:
             raise broken
 
+    async def _hear(self, fd: int) -> None:
+        """Read the control channel; in a process of its own a thread does that."""
+        os.set_blocking(fd, False)
+        decoder = MessageDecoder()
+        while data := await _read(fd):
+            for message in decoder.feed(data):
+                if type(message) is Notify and message.method == CANCEL:
+                    self._running.cancel(message.params)
+
+    def cancel(self, msgid: int) -> None:
+        """The caller has given this call up; one that has not begun finds out by itself."""
+        scope = self._scopes.get(msgid)
+        if scope is not None:
+            scope.cancel()
+
     async def _turn(self, nursery: trio.Nursery) -> bool:
         """Take what one read brings; a frame of its own, so that nothing of it stays."""
-        data = await self._read()
+        data = await _read(self._fd)
         for message in self._decoder.feed(data):
             await self._take(message, nursery)
         return bool(data) and self._decoder.error is None
@@ -128,28 +168,51 @@ class _Server:
             self._seats.release()
 
     async def _serve(self, request: Request) -> None:
-        method = self._worker._methods.get(request.method)
-        if method is not None and method.is_async:
-            frame = await self._call_async(request)
-        elif self._inline:
-            frame = answer(self._worker, self._functions, request, self._limit, self._fatal)
-        else:
-            # Abandoned only when the parent is gone or talks nonsense: the process ends, and the thread with it.
-            frame = await trio.to_thread.run_sync(
-                answer,
-                self._worker,
-                self._functions,
-                request,
-                self._limit,
-                limiter=self._threads,
-                abandon_on_cancel=True,
-            )
+        try:
+            frame = await self._answer(request)
+        finally:
+            self._running.settle(request.msgid)
         await self._write(frame)
 
+    async def _answer(self, request: Request) -> bytes:
+        if request.msgid in self._running.cancelled:
+            return cancelled(request.msgid, self._limit)
+        if request.method == EXECUTE:
+            inner = unwrap(request, self._running, self._limit)
+            if isinstance(inner, bytes):
+                return inner
+            request = inner
+        entered(self._running, request.msgid)
+        _, context = self._running.circumstances(request.msgid)
+        with Adopted(self._worker._context, context):
+            return await self._run(request)
+
+    async def _run(self, request: Request) -> bytes:
+        method = self._worker._methods.get(request.method)
+        if method is not None and method.is_async:
+            return await self._call_async(request)
+        if self._inline:
+            return answer(self._worker, self._functions, request, self._limit, self._fatal)
+        # Abandoned only when the parent is gone or talks nonsense: the process ends, and the thread with it.
+        return await trio.to_thread.run_sync(
+            answer,
+            self._worker,
+            self._functions,
+            request,
+            self._limit,
+            limiter=self._threads,
+            abandon_on_cancel=True,
+        )
+
     async def _call_async(self, request: Request) -> bytes:
+        msgid = request.msgid
         call, args, kwargs = method_call(self._worker, request.method, request.params)
+        deadline, _ = self._running.circumstances(msgid)
+        left = deadline - time.monotonic() if deadline < math.inf else math.inf
         try:
-            value = await call.fn(*args, **kwargs)
+            with trio.CancelScope(deadline=trio.current_time() + left) as self._scopes[msgid]:
+                value = await call.fn(*args, **kwargs)
+                return success(call, msgid, value, self._limit)
         except (trio.Cancelled, GeneratorExit):
             raise
         except BaseException as exc:
@@ -157,23 +220,10 @@ class _Server:
                 raise
             # A group may hold a Cancelled beside a failure. It is not lost: the next checkpoint raises it again,
             # before a byte is written.
-            return failure(call, request.msgid, exc, self._limit)
-        return success(call, request.msgid, value, self._limit)
-
-    async def _read(self) -> bytes:
-        waited = False
-        while True:
-            try:
-                data = os.read(self._fd, READ)
-            except BlockingIOError:
-                await trio.lowlevel.wait_readable(self._fd)
-                waited = True
-            except ConnectionResetError:  # the parent closed its end with our replies unread in it
-                return b""
-            else:
-                if not waited:
-                    await trio.lowlevel.checkpoint()  # a parent that never pauses must not starve the calls
-                return data
+            return failure(call, msgid, exc, self._limit)
+        finally:
+            self._scopes.pop(msgid, None)
+        return cancelled(msgid, self._limit)
 
     async def _write(self, frame: bytes) -> None:
         rest = memoryview(frame)
@@ -186,6 +236,22 @@ class _Server:
                         await trio.lowlevel.wait_writable(self._fd)
             except (BrokenPipeError, ConnectionResetError):
                 self._scope.cancel()  # the parent closed its end, and wants no replies
+
+
+async def _read(fd: int) -> bytes:
+    waited = False
+    while True:
+        try:
+            data = os.read(fd, READ)
+        except BlockingIOError:
+            await trio.lowlevel.wait_readable(fd)
+            waited = True
+        except ConnectionResetError:  # the parent closed its end with our replies unread in it
+            return b""
+        else:
+            if not waited:
+                await trio.lowlevel.checkpoint()  # a parent that never pauses must not starve the calls
+            return data
 
 
 def _holds(exc: BaseException, kinds: tuple[type[BaseException], ...]) -> bool:

@@ -18,7 +18,8 @@ import os
 import sys
 
 from .._errors import ProtocolError
-from .._wire import MAX_FRAME, encode_notify
+from .._wire import MAX_FRAME, Notify, encode_notify
+from ._current import CANCEL, Running
 from ._sync import serve_blocking, write_whole
 from ._target import TargetError, load_target
 from ._watchdog import watch
@@ -46,17 +47,19 @@ def main(argv: list[str]) -> int:
     try:
         if forks:
             worker = _forked(task_fd, control_fd, limit, target)
-            _keep(task_fd, control_fd)
+            running = _keep(task_fd, control_fd)
         else:
-            _keep(task_fd, control_fd)
+            running = _keep(task_fd, control_fd)
             worker = load_target(target) if target else Worker()
     except TargetError as error:
         _say(control_fd, _failed(error, limit))
         return 1
     if not _say(control_fd, encode_notify("control.ready", ready_params(worker), limit)):
         return 0
+    if target is None:
+        _warm_up()
     try:
-        _serve(worker, task_fd, limit)
+        _serve(worker, task_fd, limit, running)
     except ProtocolError as error:
         return _complain(f"the parent broke the protocol: {error}")
     return 0
@@ -72,8 +75,8 @@ def _forked(task_fd: int, control_fd: int, limit: int, target: str | None) -> Wo
     return worker
 
 
-def _keep(task_fd: int, control_fd: int) -> None:
-    """Keep the channels from processes that user code forks, and die with the parent."""
+def _keep(task_fd: int, control_fd: int) -> Running:
+    """Keep the channels from processes that user code forks, die with the parent, and hear what it cancels."""
 
     # A forked child (multiprocessing, say) does not exec: it would hold the channels, and could write to them.
     def forget() -> None:
@@ -81,16 +84,28 @@ def _keep(task_fd: int, control_fd: int) -> None:
         os.close(control_fd)
 
     os.register_at_fork(after_in_child=forget)
-    watch(control_fd)
+    running = Running()
+
+    def listen(message: Notify) -> None:
+        if message.method == CANCEL:
+            running.cancel(message.params)
+
+    watch(control_fd, listen)
+    return running
 
 
-def _serve(worker: Worker, task_fd: int, limit: int) -> None:
+def _warm_up() -> None:
+    """Without a target every call is a pickle, and the first need not wait for that module: we are ready already."""
+    import pickle  # noqa: F401
+
+
+def _serve(worker: Worker, task_fd: int, limit: int, running: Running) -> None:
     if not worker.needs_trio:
-        serve_blocking(worker, task_fd, limit)
+        serve_blocking(worker, task_fd, limit, running)
         return
     from ._async import run
 
-    run(worker, task_fd, limit)
+    run(worker, task_fd, limit, running)
 
 
 def _descriptor(variable: str) -> int:

@@ -12,9 +12,15 @@ Knows methods, functions and frames. Does not know descriptors, trio, or what is
 
 from __future__ import annotations
 
+import math
+import time
+
 from .._errors import FrameTooLarge
 from .._wire import encode_response
+from ._current import CallCancelled
 from ._failures import (
+    CANCELLED,
+    INVALID_PARAMS,
     METHOD_FAILED,
     NOT_FOUND,
     Refused,
@@ -31,12 +37,14 @@ if TYPE_CHECKING:
 
     from .._wire import Request
     from ._call import Call
+    from ._current import Running
     from ._python import Functions
     from ._worker import Method, Worker
 
-__all__ = ["answer", "failure", "method_call", "success"]
+__all__ = ["answer", "cancelled", "failure", "method_call", "success", "unwrap"]
 
 CALL = "folk.call"
+EXECUTE = "folk.execute"
 _SHOWN = 100  # characters of a name or message, where the whole did not fit into a frame
 
 
@@ -110,7 +118,26 @@ def success(call: Call, msgid: int, value: Any, limit: int) -> bytes:
 
 def failure(call: Call, msgid: int, exc: BaseException, limit: int) -> bytes:
     """The frame that carries an exception, caught in the frame that called the function."""
+    if isinstance(exc, CallCancelled):
+        return cancelled(msgid, limit)
     return _error_frame(msgid, call.error(exc), limit)
+
+
+def cancelled(msgid: int, limit: int) -> bytes:
+    """The frame that says that the call was cancelled, and has ended."""
+    return _error_frame(msgid, error_map(CANCELLED, "the call was cancelled"), limit)
+
+
+def unwrap(request: Request, running: Running, limit: int) -> Request | bytes:
+    """The request inside ``folk.execute``, whose circumstances are noted; or the frame that refuses it."""
+    told = request.params
+    if not isinstance(told, dict) or type(told.get("method")) is not str:
+        message = f"{EXECUTE} takes a map with a method, not {told!r:.100}"
+        return _error_frame(request.msgid, error_map(INVALID_PARAMS, message), limit)
+    remaining, context = told.get("remaining"), told.get("context")
+    deadline = time.monotonic() + remaining if isinstance(remaining, int | float) else math.inf
+    running.note(request.msgid, deadline, context if isinstance(context, dict) else {})
+    return request._replace(method=told["method"], params=told.get("params"))
 
 
 def _unsendable(exc: Exception, message: str) -> dict[str, object]:

@@ -18,12 +18,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from types import TracebackType
 
-__all__ = ["INVALID_PARAMS", "METHOD_FAILED", "NOT_FOUND", "Refused", "describe", "did_you_mean", "error_map"]
-__all__ += ["encodable", "message_of", "qualified_name", "traceback_text"]
+__all__ = ["CANCELLED", "INVALID_PARAMS", "METHOD_FAILED", "NOT_FOUND", "Refused", "describe", "error_map"]
+__all__ += ["did_you_mean", "encodable", "message_of", "qualified_name", "traceback_text"]
 
 NOT_FOUND = -32601
 INVALID_PARAMS = -32602
 METHOD_FAILED = -32603
+CANCELLED = -32800
 
 
 class Refused(Exception):

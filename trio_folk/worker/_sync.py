@@ -16,7 +16,8 @@ from __future__ import annotations
 import os
 
 from .._wire import MessageDecoder, Notify, Request
-from ._dispatch import answer
+from ._current import Adopted, Running, only
+from ._dispatch import EXECUTE, answer, cancelled, unwrap
 from ._python import DEFINE, Functions
 
 TYPE_CHECKING = False
@@ -28,24 +29,30 @@ __all__ = ["READ", "serve_blocking", "write_whole"]
 READ = 65536  # bytes; one read of 256 KiB doubles the time of a short call
 
 
-def serve_blocking(worker: Worker, task_fd: int, limit: int) -> None:
+def serve_blocking(worker: Worker, task_fd: int, limit: int, running: Running) -> None:
     """Answer calls until end of file, or until nobody reads the replies.
+
+    Args:
+        running: is kept up to date with the call that runs, and says which were cancelled.
 
     Raises:
         ProtocolError: what came is not the protocol.
     """
     os.set_blocking(task_fd, True)
+    only(running)
     decoder = MessageDecoder(limit)
     functions = Functions()
     try:
-        while _turn(worker, functions, decoder, task_fd, limit):
+        while _turn(worker, functions, decoder, task_fd, limit, running):
             pass
     except (BrokenPipeError, ConnectionResetError):
         return  # the parent closed its end, and wants no replies
     decoder.close()
 
 
-def _turn(worker: Worker, functions: Functions, decoder: MessageDecoder, fd: int, limit: int) -> bool:
+def _turn(
+    worker: Worker, functions: Functions, decoder: MessageDecoder, fd: int, limit: int, running: Running
+) -> bool:
     """Answer what one read brings; a frame of its own, so that nothing of it stays (invariant 2)."""
     try:
         data = os.read(fd, READ)
@@ -53,10 +60,32 @@ def _turn(worker: Worker, functions: Functions, decoder: MessageDecoder, fd: int
         return False
     for message in decoder.feed(data):
         if type(message) is Request:
-            write_whole(fd, answer(worker, functions, message, limit))
+            running.msgid = message.msgid
+            if running.cancelled or message.method == EXECUTE:
+                frame = _answer_with_care(worker, functions, message, limit, running)
+            else:
+                frame = answer(worker, functions, message, limit)
+            if running.cancelled:
+                running.settle(message.msgid)
+            running.msgid = 0
+            write_whole(fd, frame)
         elif type(message) is Notify and message.method == DEFINE:
             functions.define(message.params)
     return bool(data) and decoder.error is None
+
+
+def _answer_with_care(
+    worker: Worker, functions: Functions, request: Request, limit: int, running: Running
+) -> bytes:
+    """Answer a request that came with circumstances, or one that may have been cancelled before it began."""
+    if request.msgid in running.cancelled:
+        return cancelled(request.msgid, limit)
+    inner = unwrap(request, running, limit) if request.method == EXECUTE else request
+    _, context = running.circumstances(request.msgid)
+    with Adopted(worker._context, context):
+        frame = inner if isinstance(inner, bytes) else answer(worker, functions, inner, limit)
+    running.settle(request.msgid)
+    return frame
 
 
 def write_whole(fd: int, frame: bytes) -> None:

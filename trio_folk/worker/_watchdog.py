@@ -1,4 +1,4 @@
-"""The watchdog: a thread that ends this worker, and its process group, when the parent is gone.
+"""The watchdog: a thread that reads the control channel, and ends this worker with its process group at its end.
 
 A busy worker outlives a SIGKILLed parent in most pools, and computes for nobody until somebody finds it. The
 kernel closes the parent's end of the control channel whatever the parent died of; a thread waits for that.
@@ -12,7 +12,7 @@ What does not work
     SIGTERM to ourselves: a handler in Python waits for the main thread. Code in C that never gives up the
     interpreter's lock keeps this thread from running too; only an outside process could end that.
 
-Knows one descriptor and its own process. Does not know calls or messages.
+Knows one descriptor and its own process. Does not know what the messages mean.
 """
 
 from __future__ import annotations
@@ -20,24 +20,34 @@ from __future__ import annotations
 import _thread
 import os
 
+from .._errors import ProtocolError
+from .._wire import MessageDecoder, Notify
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 __all__ = ["watch"]
 
 SIGKILL = 9  # on every POSIX system; importing signal brings enum, two milliseconds at birth
 _READ = 4096  # bytes; what is told on this channel later is short
 
 
-def watch(control_fd: int) -> None:
-    """Start the thread. It needs no ``threading``, which costs two milliseconds at birth."""
+def watch(control_fd: int, listen: Callable[[Notify], None]) -> None:
+    """Start the thread, which calls `listen`. It needs no ``threading``, which costs two milliseconds at birth."""
     os.set_blocking(control_fd, True)
-    _thread.start_new_thread(_until_end_of_file, (control_fd,))
+    _thread.start_new_thread(_until_end_of_file, (control_fd, listen))
 
 
-def _until_end_of_file(fd: int) -> None:
+def _until_end_of_file(fd: int, listen: Callable[[Notify], None]) -> None:
+    decoder = MessageDecoder()
     try:
-        while os.read(fd, _READ):
-            pass
-    except OSError:
-        pass  # user code closed the descriptor: nobody can tell us any more that the parent is gone
+        while data := os.read(fd, _READ):
+            for message in decoder.feed(data):
+                if type(message) is Notify:
+                    listen(message)
+    except (OSError, ProtocolError):
+        pass  # user code closed the descriptor, or wrote to it: nobody can tell us that the parent is gone
     if os.getpgrp() == os.getpid():
         os.killpg(0, SIGKILL)
     os.kill(os.getpid(), SIGKILL)

@@ -20,7 +20,8 @@ from ._call import Call
 # Importing typing costs ten milliseconds at birth; type checkers take this name as true.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
+    from contextvars import ContextVar
     from typing import Any, TypeVar, overload
 
     F = TypeVar("F", bound=Callable[..., Any])
@@ -32,7 +33,7 @@ else:
 
 __all__ = ["Method", "Worker", "ready_params"]
 
-FEATURES = ("python",)
+FEATURES = ("python", "cancel", "meta")
 _RESERVED = "folk."
 _MOST = 65536  # calls at once; the parent refuses to believe more
 _COROUTINE = 0x80  # inspect.CO_COROUTINE; importing inspect costs more than all the rest
@@ -56,14 +57,17 @@ class Worker:
         concurrency: how many calls run at once. Above one, or with any async method, trio serves them, and
             synchronous methods run in threads; else they run in the main thread, one after another.
 
+        context: context variables that are set to what the caller passes along under their names, for each call.
+
     Raises:
         ValueError: the concurrency makes no sense.
     """
 
-    def __init__(self, concurrency: int = 1) -> None:
+    def __init__(self, concurrency: int = 1, *, context: Iterable[ContextVar[Any]] = ()) -> None:
         if type(concurrency) is not int or not 1 <= concurrency <= _MOST:
             raise ValueError(f"concurrency is an integer from 1 to {_MOST}, not {concurrency!r}")
         self._concurrency = concurrency
+        self._context = {variable.name: variable for variable in context}
         self._methods: dict[str, Method] = {"echo": Method("echo", echo, raw=True)}
 
     @property

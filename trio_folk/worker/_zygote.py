@@ -9,6 +9,7 @@ Invariants
     2. After a fork the zygote holds nothing of the worker but its pidfd, and the worker nothing of the zygote.
     3. An ended worker's group is killed before the worker is reaped: until then its number is nobody else's.
     4. End of file on the control channel ends the zygote and all it has forked.
+    5. Requests are answered in their order.
 
 Knows two channels and its children. Does not know calls.
 Picture: docs/design/fork.md
@@ -24,14 +25,14 @@ import socket
 import sys
 from contextlib import suppress
 
-from .._wire import MessageDecoder, Notify, encode_notify
+from .._wire import Message, MessageDecoder, Notify, encode_notify
 from ._after_fork import become_worker
 from ._sync import write_whole
 from ._threads import threads_but_main
 
 __all__ = ["FEATURES", "Zygote"]
 
-FEATURES = ("fork-pidfd", "fork-exit", "fork-output")
+FEATURES = ("fork-pidfd", "fork-exit", "fork-output", "fork-ahead")
 _MOST_DESCRIPTORS = 16  # a message with more than it should have is not cut short in silence
 
 
@@ -70,39 +71,53 @@ class Zygote:
                 if not data:
                     self._end_all()
                     return False
-                for message in self._decoder.feed(data):
-                    if type(message) is Notify and message.method == "fork.spawn" and self._fork():
-                        return True
+                if self._serve(sum(map(_asks, self._decoder.feed(data)))):
+                    return True
 
-    def _fork(self) -> bool:
-        """Answer one request; true in the new worker."""
-        given = self._receive()
+    def _serve(self, asked: int) -> bool:
+        """Answer so many requests; true in each new worker.
+
+        First all are forked, then all are told: whatever page is written to between two forks is copied for it.
+        """
+        requests = [self._receive() for _ in range(asked)]
+        answers = []
+        try:
+            for given in requests:
+                answer = self._fork(given)
+                if answer is None:
+                    return True
+                answers.append(answer)
+        finally:
+            for given in requests:
+                _close(given)  # in all of them: a worker has moved its own (invariant 2)
+        for answer in answers:
+            self._answer(answer)
+        return False
+
+    def _fork(self, given: list[int]) -> int | str | None:
+        """The new worker's pidfd, or why there is none; None in the worker."""
         try:
             refusal = self._refusal(given)
-            if refusal is None:
-                for stream in (sys.stdout, sys.stderr):
-                    if stream is not None:
-                        stream.flush()  # else every worker would write it again
-                pid = os.fork()
-                if pid == 0:
-                    become_worker(given, self._channel.detach(), self._control, self._children)
-                    return True
-                self._adopt(pid)
-                return False
+            if refusal is not None:
+                return refusal
+            for stream in (sys.stdout, sys.stderr):
+                if stream is not None:
+                    stream.flush()  # else every worker would write it again
+            pid = os.fork()
+            if pid:
+                return self._adopt(pid)
         except OSError as error:
-            refusal = f"the zygote could not fork: {error}"
-        finally:
-            _close(given)  # in both processes: the worker has moved them (invariant 2)
-        self._tell("folk.refused", {"message": refusal})
-        return False
+            return f"the zygote could not fork: {error}"
+        become_worker(given, self._channel.detach(), self._control, self._children)
+        return None
 
     def _refusal(self, given: list[int]) -> str | None:
         if len(given) not in (2, 4):
             return f"{len(given)} descriptors came with the request, not 2 or 4"
         return None if self._allow_threads else threads_but_main()
 
-    def _adopt(self, pid: int) -> None:
-        """Hand a child over to the parent: its pidfd first, then its pid."""
+    def _adopt(self, pid: int) -> int:
+        """The pidfd of a new child."""
         try:
             os.setpgid(pid, pid)  # the child does so too: whoever is first
             pidfd = os.pidfd_open(pid)
@@ -111,9 +126,17 @@ class Zygote:
             os.waitpid(pid, 0)
             raise
         self._children[pidfd] = pid
-        self._poll.register(pidfd, select.POLLIN)
-        socket.send_fds(self._channel, [b"\0"], [pidfd])
-        self._tell("fork.spawned", {"pid": pid})
+        return pidfd
+
+    def _answer(self, answer: int | str) -> None:
+        """Hand a child over to the parent, its pidfd first and then its pid; or say why there is none."""
+        if isinstance(answer, str):
+            self._tell("folk.refused", {"message": answer})
+            return
+        self._poll.register(answer, select.POLLIN)
+        with suppress(OSError):  # nobody is there to take it: the end of file comes next
+            socket.send_fds(self._channel, [b"\0"], [answer])
+        self._tell("fork.spawned", {"pid": self._children[answer]})
 
     def _bury(self, pidfd: int) -> None:
         """End an ended worker's group, reap it, and tell."""
@@ -160,6 +183,10 @@ class Zygote:
         except OSError:
             return False
         return True
+
+
+def _asks(message: Message) -> bool:
+    return type(message) is Notify and message.method == "fork.spawn"
 
 
 def _close(descriptors: list[int]) -> None:

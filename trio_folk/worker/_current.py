@@ -1,0 +1,167 @@
+"""The call that runs now, for the code that it runs: has it been cancelled, how long has it, what came with it.
+
+A cancellation cannot stop a function that computes; the function can ask. Trio is not in a worker whose
+methods are all synchronous, so what `checkpoint` raises there is an exception of ours.
+
+Invariants
+    1. A call that was answered is not cancelled any more, and never the next one in its place.
+    2. What came before its request is remembered until then, and never grows without bound.
+
+Knows msgids and a clock. Does not know how calls come or are answered.
+"""
+
+from __future__ import annotations
+
+import time
+from _contextvars import ContextVar  # the module around it adds nothing
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+__all__ = ["CANCEL", "Adopted", "CallCancelled", "CurrentCall", "Running", "current_call", "entered", "only"]
+
+CANCEL = "folk.cancel"
+_REMEMBERED = 1024  # cancellations; those of calls already answered stay until there are so many
+_NO_CONTEXT: Mapping[str, Any] = {}
+_INF = float("inf")
+
+
+class CallCancelled(BaseException):
+    """Raised by `CurrentCall.checkpoint` when the caller has given the call up. Let it pass, as trio's Cancelled.
+
+    A BaseException, so that ``except Exception`` does not swallow it. In async methods trio's own is raised.
+    """
+
+
+class Running:
+    """What is known of a worker's calls, while its loop runs them.
+
+    Attributes:
+        msgid: of the call that a loop of one call at a time runs now.
+        on_cancel: told each cancelled msgid, in the thread that reads the control channel.
+    """
+
+    def __init__(self) -> None:
+        self.msgid = 0
+        self.on_cancel: Callable[[int], object] | None = None
+        self.cancelled: set[int] = set()
+        self._circumstances: dict[int, tuple[float, Mapping[str, Any]]] = {}
+
+    def cancel(self, params: object) -> None:
+        """The params of ``folk.cancel`` have come."""
+        msgid = params.get("msgid") if isinstance(params, dict) else None
+        if type(msgid) is not int:
+            return
+        if len(self.cancelled) >= _REMEMBERED:
+            self.cancelled.clear()  # nearly all are of calls long answered
+        self.cancelled.add(msgid)
+        if self.on_cancel is not None:
+            self.on_cancel(msgid)
+
+    def note(self, msgid: int, deadline: float, context: Mapping[str, Any]) -> None:
+        """What came with a call."""
+        self._circumstances[msgid] = deadline, context
+
+    def settle(self, msgid: int) -> None:
+        """The call is about to be answered."""
+        self.cancelled.discard(msgid)
+        self._circumstances.pop(msgid, None)
+
+    def circumstances(self, msgid: int) -> tuple[float, Mapping[str, Any]]:
+        """Until when, and with what; `time.monotonic` is the clock."""
+        return self._circumstances.get(msgid, (_INF, _NO_CONTEXT))
+
+
+class Adopted:
+    """``with Adopted(variables, values):`` has these variables set, for one call."""
+
+    __slots__ = ("_tokens", "_values", "_variables")
+
+    def __init__(self, variables: Mapping[str, ContextVar[Any]], values: Mapping[str, Any]) -> None:
+        self._variables = variables
+        self._values = values
+
+    def __enter__(self) -> None:
+        shared = [
+            (self._variables[name], value) for name, value in self._values.items() if name in self._variables
+        ]
+        self._tokens = [(variable, variable.set(value)) for variable, value in shared]
+
+    def __exit__(self, *_: object) -> None:
+        for variable, token in self._tokens:
+            variable.reset(token)
+
+
+class CurrentCall:
+    """The running call; from `current_call`."""
+
+    __slots__ = ("_context", "_deadline", "_msgid", "_running")
+
+    def __init__(self, running: Running, msgid: int) -> None:
+        self._running = running
+        self._msgid = msgid
+        self._deadline, self._context = running.circumstances(msgid)
+
+    def __repr__(self) -> str:
+        left = "no deadline" if self._deadline == _INF else f"{self.remaining():.3g} s left"
+        return f"<CurrentCall {self._msgid}: {'cancelled' if self.cancelled else left}>"
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the caller has given it up. A thread of this process reads that; it costs nothing to ask."""
+        return self._msgid in self._running.cancelled
+
+    @property
+    def context(self) -> Mapping[str, Any]:
+        """The values of the context variables that the caller's runtime passes along, by their names."""
+        return self._context
+
+    def remaining(self) -> float:
+        """Seconds until the caller gives up, not below 0; ``math.inf`` where it does not.
+
+        The caller's clock started it and this process counts on, so it is late by the time on the way.
+        """
+        return max(self._deadline - time.monotonic(), 0.0) if self._deadline < _INF else _INF
+
+    def checkpoint(self) -> None:
+        """Stop here if the caller has given it up.
+
+        Raises:
+            CallCancelled: he has. Let it pass: the worker is fit for the next call when it arrives at the top.
+        """
+        if self._msgid in self._running.cancelled:
+            raise CallCancelled("the caller has cancelled this call")
+
+
+_current: ContextVar[CurrentCall] = ContextVar("trio_folk.current_call")
+_only: Running | None = None  # of the one loop of this process that runs one call after another
+
+
+def current_call() -> CurrentCall:
+    """The call that this code runs for. Ask it whether it was cancelled, and how long it has.
+
+    In a worker of synchronous methods every thread may ask; in one with async methods, the method's own tasks,
+    and threads that trio started for them.
+
+    Raises:
+        RuntimeError: no call runs here.
+    """
+    try:
+        return _current.get()
+    except LookupError:
+        if _only is not None and _only.msgid:
+            return CurrentCall(_only, _only.msgid)
+    raise RuntimeError("current_call() is for code that a worker runs for a caller; no call runs here")
+
+
+def entered(running: Running, msgid: int) -> None:
+    """This task's code runs for this call from now on."""
+    _current.set(CurrentCall(running, msgid))
+
+
+def only(running: Running) -> None:
+    """This process has one loop, which runs one call after another, and this is what it knows."""
+    global _only
+    _only = running
