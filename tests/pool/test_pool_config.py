@@ -56,7 +56,8 @@ def test_infinity_means_no_limit_everywhere() -> None:
         "max_memory_mb",
         "boot_timeout",
     ]
-    config = PoolConfig(**dict.fromkeys(limits, math.inf))
+    settings: dict[str, Any] = dict.fromkeys(limits, math.inf)
+    config = PoolConfig(**settings)
     assert all(getattr(config, name) == math.inf for name in limits)
 
 

@@ -8,7 +8,7 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from trio_folk import PoolBusy, PoolConfig, TaskRuntime, WorkerDied, open_pool
+from trio_folk import ExecTimeout, PoolBusy, PoolConfig, TaskRuntime, WorkerDied, open_pool
 from trio_folk._pool import SlotState
 
 
@@ -50,15 +50,15 @@ async def test_events_tell_a_workers_life_in_order(autojump_clock: trio.testing.
     worker, _ = pool_worker.make()
     async with open_pool(TaskRuntime(worker), slots=1) as pool:
         with pool.events() as events:
-            with trio.move_on_after(1):
-                await pool.execute("sleep", 60)
+            with pytest.raises(ExecTimeout):
+                await pool.execute("sleep", 60, exec_timeout=1)
             await pool.execute("echo")
             await trio.sleep(1)
         told = [(event.kind, event.worker) for event in events.nowait()]
         assert told == []  # the block was left
         with pool.events() as events:
-            with trio.move_on_after(1):
-                await pool.execute("sleep", 60)
+            with pytest.raises(ExecTimeout):
+                await pool.execute("sleep", 60, exec_timeout=1)
             await pool.execute("echo")
             await trio.sleep(1)
             seen = events.nowait()
@@ -66,7 +66,7 @@ async def test_events_tell_a_workers_life_in_order(autojump_clock: trio.testing.
     assert told.index(("condemned", "pool/0.2")) < told.index(("spawning", "pool/0.3"))
     assert told.index(("spawning", "pool/0.3")) < told.index(("ready", "pool/0.3"))
     ended = next(event for event in seen if event.kind == "ended")
-    assert "Cancelled" in (ended.reason or "")
+    assert "exec_timeout" in (ended.reason or "")
     assert ended.exit is not None
 
 

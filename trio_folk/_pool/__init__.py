@@ -16,8 +16,8 @@ from .mapping import MapResults as MapResults
 from .opening import open_pool as open_pool
 from .opening import run_pool as run_pool
 from .pool import WorkerPool as WorkerPool
-from .reload import ReloadReport as ReloadReport
-from .reload import SlotReload as SlotReload
+from .reports import ReloadReport as ReloadReport
+from .reports import SlotReload as SlotReload
 from .states import SlotState as SlotState
 from .statistics import PoolStatistics as PoolStatistics
 from .statistics import SlotStatistics as SlotStatistics

@@ -48,6 +48,8 @@ async def run(
     seconds = core.config.exec_timeout if exec_timeout is None else exec_timeout
     reruns = RERUNS if idempotent else 0
     again = False
+    if core.config.context:
+        core.accompany(job)
     core.begin()
     try:
         while True:

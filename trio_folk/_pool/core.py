@@ -12,16 +12,19 @@ import trio
 
 from .._errors import CrashLoop, FolkError, PoolClosed, SpawnBudgetExhausted, SpawnError
 from .._spawn import SpawnBudget, SpawnCoordinator
-from ..abc import Ladder, Runtime
+from ..abc import Job, Ladder, Runtime
 from .config import PoolConfig
 from .dispatch import Dispatch
 from .events import EventKind, Listeners, PoolEvent
+from .generations import Generations
 from .incarnation import Incarnation, Slot
 from .recycling import Recycling
 from .states import SlotEvent, SlotState
 from .statistics import Counts
 
 __all__ = ["Core"]
+
+_UNSET = object()
 
 
 @attrs.frozen(eq=False)
@@ -45,8 +48,12 @@ class Core:
         quiet: the pool drains and no call is left.
         body: the scope of the user's block, cancelled if supervision fails.
         supervision: the scope of all slot supervisors; cancelled to take every worker down its ladder.
+        sizing: the scope of the wait until the pool must grow or shrink.
         failure: what ended the pool: CrashLoop, or whatever supervision failed of.
-        generation: of the code that new workers are born with.
+        generations: the number of the code that new workers are born with, and who follows it.
+        slots: the seats whose workers take calls.
+        spares: the seats whose workers wait until a slot needs one; numbered after the slots.
+        lives: the nursery of the workers' lives, and of their supervisors.
         failed_attempts: failed attempts since a worker was last ready.
         degraded: the budget was used up and no slot could serve, and since then no worker has become ready.
     """
@@ -57,15 +64,19 @@ class Core:
         self.runtime = runtime
         self.config = config
         self.name = name
-        self.budget = config.budget or SpawnBudget.for_slots(config.slots)
+        self.budget = config.budget or SpawnBudget.for_slots(config.slots + config.spares)
         self.coordinator = coordinator or SpawnCoordinator(self.budget)
         self.scope = Scope(name)
         self.degraded = False
         self.failed_attempts = 0
-        self.generation = 0
+        self.generations = Generations()
         self.recyclable = runtime.traits.recyclable
-        self.ladder = Ladder(stop=config.terminate_grace, terminate=config.terminate_grace)
-        self.slots = [Slot(number) for number in range(config.slots)]
+        self.ladder = Ladder(
+            cancel=config.cancel_grace, stop=config.terminate_grace, terminate=config.terminate_grace
+        )
+        self.slots = [Slot(number, wanted=number < config.fewest) for number in range(config.slots)]
+        self.spares = [Slot(config.slots + number, spare=True) for number in range(config.spares)]
+        self.lives: trio.Nursery | None = None
         self.dispatch = Dispatch(config.max_queue)
         self.recycling = Recycling(self.retire)
         self.listeners = Listeners()
@@ -78,9 +89,15 @@ class Core:
         self.changed = trio.Event()
         self.body = trio.CancelScope()
         self.supervision = trio.CancelScope(shield=True)
+        self.sizing = trio.CancelScope()
         self.failure: BaseException | None = None
 
     # -- calls
+
+    def accompany(self, job: Job) -> None:
+        """Give a job the caller's context variables to take along."""
+        found = {each.name: each.get(_UNSET) for each in self.config.context}
+        job.context = {name: value for name, value in found.items() if value is not _UNSET}
 
     def begin(self) -> None:
         """A call, lease or map begins.
@@ -118,36 +135,6 @@ class Core:
 
     # -- workers
 
-    def seat(self, slot: Slot, incarnation: Incarnation) -> None:
-        """A worker is ready."""
-        slot.incarnation = incarnation
-        slot.failure = slot.retry_at = None
-        slot.failures = 0
-        self.failed_attempts = 0
-        self.degraded = False
-        slot.on(SlotEvent.READY)
-        self.tell("ready", str(incarnation.handle.id))
-        self.opened.set()
-        self.recycling.settled(slot.number)
-        self.dispatch.offer(incarnation)
-        self.note_change()
-
-    def swap(self, slot: Slot, incarnation: Incarnation) -> Incarnation:
-        """A ready worker takes the place of the slot's worker, which finishes its calls. Returns the old one."""
-        old = slot.incarnation
-        assert old is not None
-        self.dispatch.remove(old)
-        slot.on(SlotEvent.SWAP)
-        slot.incarnation = incarnation
-        self.tell("ready", str(incarnation.handle.id))
-        self.tell("retiring", str(old.handle.id), "reload")
-        old.retire("reload: a worker of newer code has taken its place")
-        old.alarm.cancel()  # its supervisor watches the new one from now on
-        self.recycling.settled(slot.number)
-        self.dispatch.offer(incarnation)
-        self.note_change()
-        return old
-
     def retire(self, incarnation: Incarnation, reason: str) -> None:
         """A healthy worker takes no more calls, and is stopped once the running ones have ended."""
         self.counts.recycled += 1
@@ -164,14 +151,11 @@ class Core:
         else:
             self.recycling.ask(incarnation, reason)
 
-    def unseat(self, slot: Slot, incarnation: Incarnation) -> None:
-        """A worker takes no more calls, for whatever reason; its slot is free for the next."""
-        self.dispatch.remove(incarnation)
-        if incarnation.retiring is None:
-            slot.on(SlotEvent.CONDEMN)
-        slot.incarnation = None
-        self.tell("condemned", str(incarnation.handle.id), incarnation.handle.reason)
-        self.note_change()
+    def note_served(self) -> None:
+        """A slot has a worker: there is no crash loop, or no more."""
+        self.failed_attempts = 0
+        self.degraded = False
+        self.opened.set()
 
     def attempt_failed(self, slot: Slot, worker: str, error: SpawnError) -> None:
         """An attempt to get a worker failed."""
@@ -179,6 +163,9 @@ class Core:
         slot.failures += 1
         slot.on(SlotEvent.FAIL)
         self.tell("boot_failed", worker, error.message)
+        if slot.spare:
+            self.note_spare_failure(slot, error)
+            return
         opened = self.opened.is_set()
         self.note_failure(slot, error)
         self.failed_attempts += 1
@@ -190,9 +177,14 @@ class Core:
         """A slot has no worker for this reason."""
         slot.failure = error
         self.recycling.settled(slot.number)
-        if all(each.failure is not None for each in self.slots):
+        if all(each.failure is not None for each in self.wanted()):
             self.opened.set()
         self.note_change()
+
+    def note_spare_failure(self, slot: Slot, error: SpawnError) -> None:
+        """There is no spare for this reason: a pity, and no more."""
+        slot.failure = error
+        self.recycling.settled(slot.number)
 
     def exhausted(self, slot: Slot, refusal: SpawnBudgetExhausted) -> None:
         """A slot was refused an attempt. If no other can serve, or may yet, this is a crash loop."""
@@ -200,9 +192,12 @@ class Core:
             slot.on(SlotEvent.GIVE_UP)
             self.tell("slot_failed", None, f"slot {slot.number}: {refusal.message}")
         slot.retry_at = trio.current_time() + refusal.retry_after
+        if slot.spare:
+            self.note_spare_failure(slot, slot.failure or refusal)
+            return
         opened = self.opened.is_set()
         self.note_failure(slot, slot.failure or refusal)
-        if all(each.state is SlotState.FAILED for each in self.slots):
+        if all(each.state is SlotState.FAILED for each in self.wanted()):
             self.note_crash_loop(opened)
 
     def note_crash_loop(self, opened: bool) -> None:
@@ -237,6 +232,10 @@ class Core:
         self.changed.set()
         self.changed = trio.Event()
 
+    def wanted(self) -> list[Slot]:
+        """The slots that are to have a worker: all, unless the pool is elastic."""
+        return [slot for slot in self.slots if slot.wanted]
+
     def ready(self) -> int:
         """How many slots have a worker that serves."""
         return sum(slot.incarnation is not None and slot.incarnation.serves for slot in self.slots)
@@ -266,7 +265,7 @@ class Core:
     def note_closed(self) -> None:
         """Supervision has ended."""
         self.closing = True
-        for slot in self.slots:
+        for slot in (*self.slots, *self.spares):
             slot.incarnation = None
             slot.on(SlotEvent.CLEAR)
         self.dispatch.refuse_all(self.closed_error)

@@ -45,6 +45,7 @@ class Dispatch:
         self._partly: dict[Incarnation, None] = {}
         self._first: dict[Waiter, None] = {}
         self._waiting: dict[Waiter, None] = {}
+        self._crowd: trio.Event | None = None  # for who wants to know that a call waits
 
     def __repr__(self) -> str:
         return f"<Dispatch {len(self._idle)} idle, {len(self._partly)} with room, {self.queued} queued>"
@@ -82,6 +83,23 @@ class Dispatch:
     def queue(self, waiter: Waiter, *, first: bool = False) -> None:
         """Let a task wait: at the end, or first if it had its turn already and lost it."""
         (self._first if first else self._waiting)[waiter] = None
+        if self._crowd is not None:
+            self._crowd.set()
+
+    async def crowded(self) -> Waiter:
+        """The newest of those who wait, as soon as somebody does.
+
+        Always a checkpoint. Cancellation leaves nothing behind.
+        """
+        await trio.lowlevel.checkpoint()
+        while not self.queued:  # who woke us may have been served meanwhile
+            self._crowd = trio.Event()
+            await self._crowd.wait()
+        return next(reversed(self._waiting or self._first))
+
+    def waits(self, waiter: Waiter) -> bool:
+        """Whether it waits still."""
+        return waiter in self._waiting or waiter in self._first
 
     def withdraw(self, waiter: Waiter) -> None:
         """The task waits no longer."""

@@ -33,6 +33,8 @@ class PoolEvent:
         worker: ``pool/slot.incarnation``, or None.
         reason: why.
         exit: how the worker ended, on ``ended``.
+        stages: what was tried to end it, in order, each with the seconds that it took, on ``ended``: ``cancel``, then
+            the rungs of the ladder, ``STOP``, ``TERMINATE``, ``KILL``. The last is what ended it.
     """
 
     kind: EventKind
@@ -40,6 +42,7 @@ class PoolEvent:
     worker: str | None = None
     reason: str | None = None
     exit: WorkerExit | None = None
+    stages: tuple[tuple[str, float], ...] = ()
 
 
 class EventStream:

@@ -26,26 +26,36 @@ class Slot:
 
     Attributes:
         number: from 0.
-        born: how many workers it has had.
+        spare: whether its worker takes no calls, and waits to take a slot.
+        wanted: whether it is to have a worker; not always, where the pool is elastic.
+        asked: set when it is wanted.
+        born: how many workers were made for it.
+        conceived: the generation of the last of them.
+        attempt: the scope of its attempts to get a worker; cancelled when it is given one, or when that would be
+            of older code.
         incarnation: its ready worker, or None.
         failure: why it has no worker: the last attempt's failure, or the refusal of one.
         failures: failed attempts in a row.
-        lives: the nursery of its workers' lives, while it is supervised.
         retry_at: when the next attempt may be made, while it waits for that.
     """
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, *, spare: bool = False, wanted: bool = True) -> None:
         self.number = number
+        self.spare = spare
+        self.wanted = wanted
+        self.asked = trio.Event()
+        self.conceived = 0
+        self.attempt = trio.CancelScope()
         self.state = SlotState.EMPTY
         self.born = 0
         self.incarnation: Incarnation | None = None
         self.failure: SpawnError | None = None
         self.retry_at: float | None = None
-        self.lives: trio.Nursery | None = None
         self.failures = 0
 
     def __repr__(self) -> str:
-        return f"<Slot {self.number} {self.state.name}: {self.incarnation!r}>"
+        name = "Spare" if self.spare else "Slot"
+        return f"<{name} {self.number} {self.state.name}: {self.incarnation!r}>"
 
     def on(self, event: SlotEvent) -> None:
         """Let an event happen to it; the table of states says what follows."""
@@ -66,6 +76,7 @@ class Incarnation:
     """A ready worker in a slot.
 
     Attributes:
+        slot: where it is, or was last.
         load: calls running on it now.
         started: calls it was ever given.
         limited: whether it must be looked at between calls; its age is watched by the alarm.

@@ -74,6 +74,7 @@ class Lease:
         if self._over:
             raise RuntimeError("the lease is over: its block was left")
         calls.check_timeouts(exec_timeout, None)
+        self._core.accompany(job)
         await trio.lowlevel.checkpoint_if_cancelled()
         try:
             seconds = self._core.config.exec_timeout if exec_timeout is None else exec_timeout

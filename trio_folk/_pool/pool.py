@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
+from functools import partial
 from typing import Any, Literal, TypeVar, final, overload
 
 import attrs
@@ -15,11 +16,14 @@ import trio
 
 from . import calls
 from .core import Core
+from .elastic import grow
 from .events import EventStream
 from .lease import Lease
 from .mapping import MapResults, open_map
-from .reload import Check, Reloading, ReloadReport
+from .reload import Check, Reloading
+from .reports import ReloadReport
 from .statistics import PoolStatistics, slot_statistics
+from .watching import DEBOUNCE, StrPath, watch
 
 __all__ = ["WorkerPool"]
 
@@ -49,8 +53,9 @@ class WorkerPool:
         state = "closed" if core.closed.is_set() else "draining" if core.closing else "open"
         budget = core.coordinator.snapshot(core.scope)
         spent = f", {budget.failed} of {budget.attempts} attempts spent" if budget.failed else ""
+        wanted = f" ({len(core.wanted())} wanted)" if core.config.fewest < len(core.slots) else ""
         return (
-            f"<WorkerPool {core.name!r} {state}: {core.ready()} of {len(core.slots)} slots ready, "
+            f"<WorkerPool {core.name!r} {state}: {core.ready()} of {len(core.slots)} slots ready{wanted}, "
             f"{running} calls running, {core.dispatch.queued} queued{spent}>"
         )
 
@@ -91,8 +96,9 @@ class WorkerPool:
             TypeError, ValueError: the parameters cannot be encoded, a timeout makes no sense. It never ran.
 
         Always notices a cancellation; other tasks run before it returns, or did within the last 0.2 ms.
-        Cancellation: a waiting call is withdrawn and never runs; a running one ends its worker, and the slot gets
-        a new one.
+        Cancellation: a waiting call is withdrawn and never runs. A running one is cancelled in its worker, which has
+        ``cancel_grace`` to end it; if the job ends by itself meanwhile, that is the call's outcome. A worker that does
+        not answer, or cannot be told, is ended, and the slot gets a new one.
         """
         job = self._core.runtime.prepare(method, params)
         return await calls.run(self._core, job, exec_timeout, queue_timeout, idempotent)
@@ -211,7 +217,7 @@ class WorkerPool:
             core.finish()
 
     async def wait_ready(self, slots: int = 1) -> None:
-        """Return when at least so many slots have a worker that serves.
+        """Return when at least so many slots have a worker that serves. An elastic pool grows to that many.
 
         Raises:
             PoolClosed: the pool was closed before.
@@ -222,6 +228,7 @@ class WorkerPool:
         if not 1 <= slots <= len(core.slots):
             raise ValueError(f"the pool has {len(core.slots)} slots; {slots} of them cannot become ready")
         await trio.lowlevel.checkpoint()
+        grow(core, slots)
         while core.ready() < slots:
             if core.closed.is_set():
                 raise core.closed_error()
@@ -252,6 +259,40 @@ class WorkerPool:
         """
         return await self._reloading.reload(check)
 
+    async def watch(
+        self,
+        *paths: StrPath,
+        debounce: float = DEBOUNCE,
+        check: Check | None = None,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Reload whenever files change: ``await nursery.start(pool.watch, "src/")``. For development.
+
+        Once it has started, every change leads to a `reload`; changes that come together, or while a reload runs, to
+        one. A reload that fails is logged as an error of the logger ``trio_folk``, with the worker, the stage, its
+        traceback and what to do; the old code serves on, and the next change is tried again. Caches, version control
+        and what editors leave (``__pycache__``, ``.git``, ``.swp``, ``~``) are not looked at.
+
+        Needs watchfiles: ``pip install "trio-folk[watch]"``.
+
+        Args:
+            paths: files, and folders with all that is in them.
+            debounce: seconds in which nothing must change before a reload begins; while changes never stop, one
+                begins after ten times that.
+            check: as for `reload`.
+
+        Raises:
+            FileNotFoundError: there is no such path.
+            FolkError: watchfiles is not installed, or the system cannot watch so much.
+            PoolClosed: the pool was drained or closed before. If that happens later, the next change ends this quietly.
+
+        Always a checkpoint. Cancellation: nothing is watched any more some milliseconds later, no thread is left, and
+        a reload that runs stops where it is, as `reload` says.
+        """
+        if self._core.closing:
+            raise self._core.closed_error()
+        await watch(self.name, partial(self.reload, check), paths, debounce, task_status)
+
     async def drain(self) -> bool:
         """Take no more calls, and wait until those that run or wait have ended, at most ``drain_timeout``.
 
@@ -278,6 +319,7 @@ class WorkerPool:
             queued=core.dispatch.queued,
             running=sum(slot.running for slot in slots),
             ready=core.ready(),
+            spares=sum(spare.incarnation is not None for spare in core.spares),
             budget=core.coordinator.snapshot(core.scope),
             **attrs.asdict(core.counts),
         )

@@ -47,8 +47,7 @@ class Recycling:
 
     def _next(self) -> None:
         while self._slot is None and self._due:
-            slot = next(iter(self._due))
-            incarnation, reason = self._due.pop(slot)
+            incarnation, reason = self._due.pop(next(iter(self._due)))
             if incarnation.serves:
-                self._slot = slot
+                self._slot = incarnation.slot.number  # a spare may have taken a slot since it asked
                 self._retire(incarnation, reason)

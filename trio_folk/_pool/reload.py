@@ -21,54 +21,20 @@ from collections.abc import Awaitable, Callable, Sequence
 import attrs
 import trio
 
-from .._errors import FolkError, ReloadFailed, SpawnBudgetExhausted, SpawnError
+from .._errors import FolkError, PoolClosed, ReloadFailed, SpawnBudgetExhausted, SpawnError
+from ..abc import Rung
+from .births import conceive, spawn
 from .core import Core
 from .incarnation import Incarnation, Slot
 from .lease import Lease
+from .reload_failures import early_end, failed_check
+from .reports import ReloadReport, SlotReload, record
+from .seating import give, swap
 from .states import SlotState
-from .supervisor import conceive, spawn
 
-__all__ = ["Check", "ReloadReport", "Reloading", "SlotReload"]
+__all__ = ["Check", "Reloading"]
 
 Check = Callable[[Lease], Awaitable[object]]
-
-
-@attrs.frozen(kw_only=True)
-class SlotReload:
-    """What a reload did to one slot.
-
-    Attributes:
-        slot: its number.
-        old: the worker that was replaced, or None if the slot had none.
-        new: the worker that took its place, or None if the slot gets one by itself at its next attempt.
-        generation: of the worker it has now, or will be born with.
-        seconds: how long its turn took, the drain of the old worker included.
-        drained: calls that ran on the old worker when it was replaced.
-    """
-
-    slot: int
-    old: str | None
-    new: str | None
-    generation: int
-    seconds: float
-    drained: int
-
-
-@attrs.frozen(kw_only=True)
-class ReloadReport:
-    """What a reload did.
-
-    Attributes:
-        generation: the number of the code that new workers are born with now.
-        slots: one record for each slot that had its turn, in that order.
-        seconds: how long it all took.
-        left: slots that were left alone, because their workers may not be replaced.
-    """
-
-    generation: int
-    slots: tuple[SlotReload, ...]
-    seconds: float
-    left: tuple[int, ...] = ()
 
 
 class Reloading:
@@ -77,7 +43,6 @@ class Reloading:
     def __init__(self, core: Core) -> None:
         self._core = core
         self._turn = trio.Lock()
-        self._latest = 0
         self._asked = 0
         self._served = 0
         self._checks: list[Check] = []
@@ -110,43 +75,104 @@ class Reloading:
         if not core.recyclable:
             await trio.lowlevel.checkpoint()
             left = tuple(slot.number for slot in core.slots)
-            return ReloadReport(generation=core.generation, slots=(), seconds=0.0, left=left)
-        before, self._latest = core.generation, self._latest + 1
-        done: list[SlotReload] = []
-        for slot in sorted(core.slots, key=lambda each: each.incarnation is None):
+            return ReloadReport(generation=core.generations.current, slots=(), seconds=0.0, left=left)
+        before, generation = core.generations.current, core.generations.draw()
+        rollout = _Rollout(generation)
+        try:
+            await self._canary(rollout, checks)
+            await self._roll_out(rollout)
+        except (SpawnError, ReloadFailed) as error:
+            raise await self._give_up(before, rollout.done, error, began) from error
+        finally:
+            core.runtime.forget(core.generations.current)
+        return self._report(rollout.done, began)
+
+    async def _canary(self, rollout: _Rollout, checks: list[Check]) -> None:
+        """The first new worker, in a slot that has an old one if there is any, else beside those that boot."""
+        core = self._core
+        seated = [slot for slot in core.wanted() if slot.incarnation is not None]
+        slot = (seated or core.wanted())[0]
+        rollout.done.append(await self._renew(slot, rollout.generation, checks))
+        rollout.ahead = [each for each in core.wanted() if each is not slot]
+
+    async def _roll_out(self, rollout: _Rollout) -> None:
+        """The other slots, some at a time; after a failure those that are in the middle of it finish."""
+        config = self._core.config
+        async with trio.open_nursery() as nursery:
+            for _ in range(config.max_surge):
+                nursery.start_soon(self._take_turns, rollout, self._surge)
+            for _ in range(config.max_unavailable):
+                nursery.start_soon(self._take_turns, rollout, self._replace)
+        if rollout.error is not None:
+            raise rollout.error
+
+    async def _take_turns(
+        self, rollout: _Rollout, turn: Callable[[Slot, int], Awaitable[SlotReload]]
+    ) -> None:
+        while rollout.ahead and rollout.error is None:
+            slot = rollout.ahead.pop(0)
             try:
-                turn = (
-                    self._renew(slot, self._latest, spend=True)
-                    if done
-                    else self._renew(slot, self._latest, checks)
-                )
-                done.append(await turn)
-            except (SpawnError, ReloadFailed) as error:
-                raise await self._give_up(before, done, error, began) from error
-            core.generation = self._latest  # invariant 2
-        core.runtime.forget(core.generation)
-        return self._report(done, began)
+                rollout.done.append(await turn(slot, rollout.generation))
+            except (SpawnError, ReloadFailed, PoolClosed) as error:
+                rollout.error = rollout.error or error
 
     def _report(self, done: list[SlotReload], began: float) -> ReloadReport:
         seconds = trio.current_time() - began
-        return ReloadReport(generation=self._core.generation, slots=tuple(done), seconds=seconds)
+        current = self._core.generations.current
+        return ReloadReport(generation=current, slots=tuple(done), seconds=seconds)
+
+    async def _surge(self, slot: Slot, generation: int) -> SlotReload:
+        """One slot's turn: the new worker is ready before the old one goes. Failures are tried again."""
+        return await self._renew(slot, generation, spend=True)
+
+    async def _replace(self, slot: Slot, generation: int) -> SlotReload:
+        """One slot's turn: the old worker goes first, and its supervisor makes the new one."""
+        core, began = self._core, trio.current_time()
+        old = await self._seated(slot)
+        if old is None or old.handle.generation == generation:
+            return record(slot, generation, began)
+        drained = old.load
+        core.retire(old, "reload: newer code takes its place")
+        await self._leaving(slot, old)
+        new = await self._seated(slot)
+        if new is None and slot.failure is not None:
+            raise slot.failure
+        return record(slot, generation, began, old, new, drained)
 
     async def _renew(
-        self, slot: Slot, generation: int, checks: Sequence[Check] = (), *, spend: bool = False
+        self, slot: Slot, generation: int, checks: Sequence[Check] | None = None, *, spend: bool = False
     ) -> SlotReload:
-        """One slot's turn. With ``spend`` its failures are tried again, within the budget."""
-        began = trio.current_time()
-        while (old := await self._seated(slot)) is not None and old.handle.generation != generation:
-            new = await self._bear(slot, generation, checks, spend=spend)
+        """A new worker beside the old one, then in its place.
+
+        Args:
+            checks: of a canary, which is made even for a slot without a worker.
+            spend: failures are tried again, within the budget.
+        """
+        core, began = self._core, trio.current_time()
+        while True:
+            old = slot.incarnation if checks is not None else await self._seated(slot)
+            if checks is None and (old is None or old.handle.generation == generation):
+                return record(slot, generation, began)
+            new = await self._bear(slot, generation, checks or (), spend=spend)
             if new is None:
                 continue
-            if old.seated and not old.over:
-                self._core.swap(slot, new)
+            if checks is not None:
+                core.generations.announce(
+                    generation
+                )  # invariant 2; whoever dies while the old one drains is new
+            old = slot.incarnation
+            if old is not None and not old.over:
+                swap(core, slot, new)
                 drained = old.load
                 await old.handle.condemned.wait()  # bounded by reload_drain_timeout
-                return _record(slot, generation, began, old, new, drained)
-            _discard(new)  # the old one died meanwhile, and the slot is getting a worker by itself
-        return _record(slot, generation, began)
+                return record(slot, generation, began, old, new, drained)
+            if old is None and slot.wanted:
+                core.tell("ready", str(new.handle.id))
+                give(core, slot, new)
+                return record(slot, generation, began, None, new)
+            _discard(new)  # the old one died this moment, and the slot is about to get another
+            if checks is not None:
+                return record(slot, generation, began)
 
     async def _seated(self, slot: Slot) -> Incarnation | None:
         """The slot's worker, or None if it has none and is not about to get one."""
@@ -154,16 +180,28 @@ class Reloading:
         while True:
             if core.closing:
                 raise core.closed_error()
-            if slot.incarnation is not None or slot.state is SlotState.FAILED:
-                return slot.incarnation
-            await core.changed.wait()  # bounded by boot_timeout and the coordinator's backoff
+            incarnation = slot.incarnation
+            if incarnation is not None and incarnation.over:
+                await self._leaving(slot, incarnation)
+            elif incarnation is not None or slot.state is SlotState.FAILED or not slot.wanted:
+                return incarnation
+            else:
+                await core.changed.wait()  # bounded by boot_timeout and the coordinator's backoff
+
+    async def _leaving(self, slot: Slot, old: Incarnation) -> None:
+        """A worker that takes no more calls leaves its slot, at the latest after reload_drain_timeout."""
+        with trio.move_on_after(self._core.config.reload_drain_timeout):
+            await old.handle.condemned.wait()
+        if not old.handle.condemned.is_set():
+            old.handle.terminate("reload_drain_timeout: its calls took longer than that", Rung.TERMINATE)
+        while slot.incarnation is old:
+            await self._core.changed.wait()  # its supervisor learns of it at the same time
 
     async def _bear(
         self, slot: Slot, generation: int, checks: Sequence[Check], *, spend: bool
     ) -> Incarnation | None:
         """A new worker beside the old one, ready and checked. None if it failed, and that was paid for."""
         core, coordinator = self._core, self._core.coordinator
-        assert slot.lives is not None
         key = (core.scope, slot.number, "reload")
         await trio.sleep(coordinator.backoff(key))
         try:
@@ -175,12 +213,12 @@ class Reloading:
         new: Incarnation | None = None
         try:
             async with coordinator.limiter:
-                handle = await spawn(core, conceive(core, slot, generation), slot.lives)
+                handle = await spawn(core, conceive(core, slot, generation))
             new = Incarnation(slot, handle, permit, core.config, trio.current_time())
             for check in checks:
                 await self._check(new, check)
             if new.over:
-                raise ReloadFailed(f"the new worker ended before it took over: {handle.reason}")
+                raise await early_end(new)
         except BaseException as error:
             if new is not None:
                 new.handle.terminate("reload: it does not take over")
@@ -200,15 +238,7 @@ class Reloading:
         try:
             await check(lease)
         except Exception as error:
-            failure = ReloadFailed(
-                f"the check of the new worker failed: {error!r}",
-                worker=str(new.handle.id),
-                pid=new.handle.pid,
-                generation=new.handle.generation,
-                stderr=new.handle.stderr,
-                stage="check",
-            )
-            raise failure from error
+            raise failed_check(new, error) from error
         finally:
             lease._end()
 
@@ -219,7 +249,7 @@ class Reloading:
         core = self._core
         how = "every slot has its old worker"
         if done and core.runtime.traits.keeps_generations:
-            core.generation = before
+            core.generations.announce(before)
             try:
                 done = [await self._renew(core.slots[each.slot], before) for each in done]
                 how = "every slot is back in the old code"
@@ -227,43 +257,26 @@ class Reloading:
                 how = f"and so did the way back ({again.message}): see the report for who has which code"
         elif done:
             how = f"{len(done)} of {len(core.slots)} slots have the new code: the runtime cannot go back"
-        failure = ReloadFailed(
-            f"the reload failed, {how}: {error.message}",
-            worker=error.worker,
-            pid=error.pid,
-            exit_code=error.exit_code,
-            signal=error.signal,
-            generation=error.generation,
-            stderr=error.stderr,
-            stage=error.stage,
-            hint=error.hint,
-        )
+        failure = ReloadFailed(f"the reload failed, {how}: {error.message}", hint=error.hint)
+        failure._inherit(error)
         failure.remote_traceback = getattr(error, "remote_traceback", None)
         failure.report = self._report(done, began) if done else None
         return failure
 
 
+@attrs.define
+class _Rollout:
+    """A reload after its canary: what is done, what is ahead, and the first failure."""
+
+    generation: int
+    done: list[SlotReload] = attrs.Factory(list)
+    ahead: list[Slot] = attrs.Factory(list)
+    error: FolkError | None = None
+
+
 def _discard(new: Incarnation) -> None:
     new.handle.terminate("reload: its slot got a worker by itself")
     new.give_back()
-
-
-def _record(
-    slot: Slot,
-    generation: int,
-    began: float,
-    old: Incarnation | None = None,
-    new: Incarnation | None = None,
-    drained: int = 0,
-) -> SlotReload:
-    return SlotReload(
-        slot=slot.number,
-        old=str(old.handle.id) if old else None,
-        new=str(new.handle.id) if new else None,
-        generation=generation,
-        seconds=trio.current_time() - began,
-        drained=drained,
-    )
 
 
 def _again(last: ReloadReport | FolkError) -> ReloadReport:

@@ -54,7 +54,7 @@ class SlotEvent(enum.IntEnum):
     CLEAR = 7
     """The slot is without a worker."""
     SWAP = 8
-    """A new worker, already ready, takes the place of the old one."""
+    """A worker that is already ready takes it, in place of another or of none."""
 
     def __repr__(self) -> str:
         return self.name
@@ -77,7 +77,7 @@ TABLE: Final[tuple[tuple[SlotState | None, ...], ...]] = (
     (_, _, _, _I, _T, _),  # FREE
     (_E, _T, _T, _T, _T, _F),  # CONDEMN
     (_E, _E, _E, _E, _E, _E),  # CLEAR
-    (_, _, _I, _I, _, _),  # SWAP
+    (_I, _I, _I, _I, _I, _I),  # SWAP
 )  # fmt: skip
 
 

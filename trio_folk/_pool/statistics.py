@@ -70,6 +70,7 @@ class PoolStatistics:
         queued: calls that wait for a slot.
         running: calls on workers now.
         ready: slots whose worker could take a call now.
+        spares: workers that are ready beside the slots.
         budget: the attempts to get workers: how many are used, in flight, failed, and when there are more.
         succeeded, failed, cancelled: calls by their end; ``failed`` is by an error of the method or function,
             or of the protocol.
@@ -85,6 +86,7 @@ class PoolStatistics:
     queued: int
     running: int
     ready: int
+    spares: int
     budget: BudgetStatistics
     succeeded: int
     failed: int

@@ -1,11 +1,10 @@
-"""Slot supervisors: each owns one slot, and sees to it that a worker serves in it.
+"""Slot supervisors: each owns one slot, and sees to it that a worker serves in it, or waits there as a spare.
 
 Invariants
-    1. Launch and readiness are under one boot scope.
-    2. A new worker is launched as soon as the old one takes no more calls; it does not wait for its end.
-    3. Every attempt has the coordinator's leave. A failed one, and a death younger than ``min_uptime``, spend it;
+    1. A slot gets its next worker as soon as the old one takes no more calls; it does not wait for its end.
+    2. Every attempt has the coordinator's leave. A failed one, and a death younger than ``min_uptime``, spend it;
        what the pool itself ends gives it back.
-    4. Being cancelled, a supervisor ends when its workers are gone, and not before.
+    3. Being cancelled, supervision ends when all workers are gone, and not before.
 
 Knows a runtime's interface. Does not know calls, bytes or pids.
 Picture: docs/life-of-a-slot.md
@@ -17,15 +16,17 @@ import math
 
 import trio
 
-from .._errors import BootTimeout, SpawnBudgetExhausted, SpawnError, WorkerDied
+from .._errors import SpawnBudgetExhausted, SpawnError, WorkerDied
 from .._spawn import SpawnPermit
-from ..abc import Birth, Rung, WorkerHandle, WorkerId
+from ..abc import Rung, WorkerHandle
+from .births import conceive, spawn
 from .core import Core
-from .events import PoolEvent
+from .elastic import resize
 from .incarnation import Incarnation, Slot
-from .states import SlotEvent
+from .seating import renounce_stale, seat, take_spare, unseat
+from .states import SlotEvent, SlotState
 
-__all__ = ["conceive", "spawn", "supervise_all"]
+__all__ = ["supervise_all"]
 
 AUTOPSY = 1.0
 """Seconds that a slot waits to learn how its worker died young, before it tries again."""
@@ -37,16 +38,19 @@ async def supervise_all(core: Core) -> None:
 
     Cancellation: shielded; it ends by ``core.supervision``.
     """
+    config = core.config
     needs = trio.CancelScope(shield=True)  # what the runtime needs is there until the last worker is gone
     try:
         async with trio.open_nursery() as home:
             try:
                 with core.supervision:
                     await home.start(_run_runtime, core, needs)
-                    async with trio.open_nursery() as nursery:
-                        for slot in core.slots:
+                    async with trio.open_nursery() as core.lives:
+                        for slot in (*core.slots, *core.spares):
                             name = f"{core.name}/{slot.number} supervisor"
-                            nursery.start_soon(_supervise, core, slot, name=name)
+                            core.lives.start_soon(_supervise, core, slot, name=name)
+                        if config.fewest < config.slots:
+                            core.lives.start_soon(resize, core, name=f"{core.name} sizes")
             finally:
                 needs.cancel()
     except BaseException as error:
@@ -64,60 +68,95 @@ async def _run_runtime(
 
 @trio.lowlevel.enable_ki_protection
 async def _supervise(core: Core, slot: Slot) -> None:
-    async with trio.open_nursery() as lives:
-        slot.lives = lives
+    assert core.lives is not None
+    settled = trio.Event()
+    settled.set()
+    with core.generations.follow() as news:
+        core.lives.start_soon(_follow, core, slot, news, name=f"{core.name}/{slot.number} generations")
         while True:
-            incarnation = slot.incarnation or await _spawn_until_ready(core, slot, lives)
-            await _watch(core, incarnation)
-            if incarnation.seated:
-                core.unseat(slot, incarnation)
-                await _mourn(core, incarnation)
-            else:
-                lives.start_soon(_see_off, core, incarnation)
+            incarnation = slot.incarnation or await _next_worker(core, slot, settled)
+            await _watch(core, slot, incarnation)
+            if slot.incarnation is incarnation:
+                unseat(core, slot, incarnation)
+                settled = trio.Event()
+                core.lives.start_soon(_mourn, core, incarnation, settled)
+            elif incarnation.slot is slot:
+                core.lives.start_soon(_see_off, core, incarnation)
 
 
-async def _spawn_until_ready(core: Core, slot: Slot, lives: trio.Nursery) -> Incarnation:
-    key = (core.scope, slot.number)
+async def _follow(core: Core, slot: Slot, news: trio.MemoryReceiveChannel[int]) -> None:
+    async for generation in news:
+        renounce_stale(core, slot, generation)
+
+
+async def _next_worker(core: Core, slot: Slot, settled: trio.Event) -> Incarnation:
+    """A spare, where there is one; else whatever comes first: a worker of its own, or one that it is given.
+
+    Its own is not tried for before the last one's account is settled, on which the budget depends.
+    """
     while True:
-        await trio.sleep(core.coordinator.backoff(key))
-        async with core.coordinator.limiter:
-            try:
-                permit = core.coordinator.try_begin(key, scope=core.scope, budget=core.budget)
-            except SpawnBudgetExhausted as error:
-                refusal = error
-            else:
-                incarnation = await _attempt(core, slot, permit, lives)
-                if incarnation is not None:
-                    return incarnation
-                continue
-        await _wait_for_budget(core, slot, refusal)
+        await _wait_wanted(core, slot)
+        if not slot.spare:
+            take_spare(core, slot)
+        with trio.CancelScope() as slot.attempt:
+            if slot.incarnation is None:
+                await settled.wait()
+            while slot.incarnation is None:
+                await _try_to_spawn(core, slot)
+        if slot.incarnation is not None:
+            return slot.incarnation
+        slot.on(SlotEvent.CLEAR)  # it was of older code
 
 
-async def _attempt(core: Core, slot: Slot, permit: SpawnPermit, lives: trio.Nursery) -> Incarnation | None:
-    """One attempt; None if it failed, of which everybody has been told."""
+async def _wait_wanted(core: Core, slot: Slot) -> None:
+    """Slots first: a spare is made when every slot has its worker, or cannot have one."""
+    while not slot.wanted:
+        slot.on(SlotEvent.CLEAR)
+        slot.asked = trio.Event()
+        await slot.asked.wait()
+    while slot.spare and any(
+        each.incarnation is None and each.state is not SlotState.FAILED for each in core.wanted()
+    ):
+        await core.changed.wait()
+
+
+async def _try_to_spawn(core: Core, slot: Slot) -> None:
+    key = (core.scope, slot.number)
+    await trio.sleep(core.coordinator.backoff(key))
+    async with core.coordinator.limiter:
+        if slot.incarnation is not None:
+            return
+        try:
+            permit = core.coordinator.try_begin(key, scope=core.scope, budget=core.budget)
+        except SpawnBudgetExhausted as error:
+            refusal = error
+        else:
+            await _attempt(core, slot, permit)
+            return
+    await _wait_for_budget(core, slot, refusal)
+
+
+async def _attempt(core: Core, slot: Slot, permit: SpawnPermit) -> None:
+    """One attempt. If it fails, everybody has been told."""
     slot.on(SlotEvent.SPAWN)
     slot.retry_at = None
-    birth = conceive(core, slot, core.generation)
+    slot.conceived = core.generations.current
+    birth = conceive(core, slot, slot.conceived)
     try:
         with permit:
-            handle = await spawn(core, birth, lives)
+            handle = await spawn(core, birth)
     except SpawnError as error:
-        core.attempt_failed(slot, str(birth.id), error)
-        return None
+        if slot.incarnation is None:
+            core.attempt_failed(slot, str(birth.id), error)
+        return
     now = trio.current_time()
     incarnation = Incarnation(slot, handle, permit, core.config, now, recyclable=core.recyclable)
+    if slot.incarnation is not None:
+        handle.terminate("its slot was given another worker")
+        incarnation.give_back()
+        return
     incarnation.prove(now)
-    core.seat(slot, incarnation)
-    return incarnation
-
-
-def conceive(core: Core, slot: Slot, generation: int) -> Birth:
-    """The next worker's identity in this slot."""
-    slot.born += 1
-    core.counts.spawned += 1
-    birth = Birth(WorkerId(core.name, slot.number, slot.born), generation, core.ladder)
-    core.tell("spawning", str(birth.id))
-    return birth
+    seat(core, slot, incarnation)
 
 
 async def _wait_for_budget(core: Core, slot: Slot, refusal: SpawnBudgetExhausted) -> None:
@@ -128,37 +167,10 @@ async def _wait_for_budget(core: Core, slot: Slot, refusal: SpawnBudgetExhausted
         await core.coordinator.wait_settled(core.scope)
 
 
-async def spawn(core: Core, birth: Birth, lives: trio.Nursery) -> WorkerHandle:
-    """A worker that is ready: launch and readiness under one clock."""
-    handle: WorkerHandle | None = None
-    worker: WorkerHandle
-    seconds = core.config.boot_timeout
-    with trio.move_on_after(seconds):
-        handle = worker = await lives.start(core.runtime.spawn, birth)
-        lives.start_soon(_tell_end, core, worker)
-        try:
-            await worker.ready()
-        except BaseException as error:
-            worker.terminate(f"its boot was given up: {error}", Rung.TERMINATE)
-            raise
-        return worker
-    late = BootTimeout(
-        f"the worker was not ready within {seconds:g} s",
-        worker=str(birth.id),
-        stage="boot" if handle else "launch",
-        generation=birth.generation,
-        hint="see what its start waits for, or raise boot_timeout",
-    )
-    if handle is not None:
-        late.pid, late.stderr = handle.pid, handle.stderr
-        handle.terminate(late.message, Rung.TERMINATE)
-    raise late
-
-
-async def _watch(core: Core, incarnation: Incarnation) -> None:
-    """Return when the worker takes no more calls. One scope serves all its clocks: its deadline moves."""
+async def _watch(core: Core, slot: Slot, incarnation: Incarnation) -> None:
+    """Return when the worker takes no more calls here. One scope serves all its clocks: its deadline moves."""
     condemned = incarnation.handle.condemned
-    while not condemned.is_set() and incarnation.seated:
+    while not condemned.is_set() and slot.incarnation is incarnation:
         await _next_alarm(core, incarnation)
 
 
@@ -183,17 +195,18 @@ async def _see_off(core: Core, incarnation: Incarnation) -> None:
     incarnation.give_back()
 
 
-async def _mourn(core: Core, incarnation: Incarnation) -> None:
+async def _mourn(core: Core, incarnation: Incarnation, settled: trio.Event) -> None:
     """Settle what the worker's end means for the budget."""
     handle = incarnation.handle
     if handle.planned:
         incarnation.give_back()
-        return
-    core.counts.deaths += 1
-    if not incarnation.prove(trio.current_time()):
-        with trio.move_on_after(AUTOPSY):
-            await handle.ended.wait()
-        incarnation.spend(_young_death(core, handle))
+    else:
+        core.counts.deaths += 1
+        if not incarnation.prove(trio.current_time()):
+            with trio.move_on_after(AUTOPSY):
+                await handle.ended.wait()
+            incarnation.spend(_young_death(core, handle))
+    settled.set()
 
 
 def _young_death(core: Core, handle: WorkerHandle) -> WorkerDied:
@@ -208,10 +221,3 @@ def _young_death(core: Core, handle: WorkerHandle) -> WorkerDied:
     if handle.exit is not None:
         error.exit_code, error.signal = handle.exit.code, handle.exit.signal
     return error
-
-
-@trio.lowlevel.enable_ki_protection
-async def _tell_end(core: Core, handle: WorkerHandle) -> None:
-    with trio.CancelScope(shield=True):  # bounded by the worker's ladder
-        await handle.ended.wait()
-    core.listeners.tell(PoolEvent("ended", trio.current_time(), str(handle.id), handle.reason, handle.exit))
