@@ -111,7 +111,18 @@ def typing_extra(session: nox.Session) -> None:
 
 
 @nox.session
+def explore(session: nox.Session) -> None:
+    """Our own API, cancelled at every point: workers as tasks over ten seeds, then forked and spawned processes."""
+    session.install("-e", ".[test]")
+    for runtime, seeds in (("task", 10), ("fork", 1), ("pipe", 1)):
+        options = (f"--runtime={runtime}", f"--seeds={seeds}")
+        session.run("python", "tests/explore/full.py", *options, *session.posargs)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """The benchmarks, beside the peers; on an idle machine, or the numbers mean nothing."""
-    session.install("trio-parallel", "anyio", "loky", "-e", ".")
-    session.run("python", "bench/run.py", *session.posargs)
+    session.install("trio-parallel", "anyio", "loky", "matplotlib", "-e", ".")
+    # `nox -s bench -- reload` draws docs/pictures/reload.svg anew; `-- cancels` has no peers either
+    apart = session.posargs[:1] in (["reload"], ["cancels"])
+    session.run("python", f"bench/{session.posargs[0] if apart else 'run'}.py", *session.posargs[apart:])

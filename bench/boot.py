@@ -31,11 +31,12 @@ async def _boot(peer: Peer, workers: int) -> float:
         return (time.perf_counter() - began) * 1e3
 
 
-async def all_answer(call: Call, workers: int) -> None:
-    """Return when so many different workers have each answered a call."""
+async def all_answer(call: Call, workers: int) -> set[int]:
+    """Return when so many different workers have each answered a call; their pids."""
     with open_rendezvous() as rendezvous:
         async with trio.open_nursery() as nursery:
             for _ in range(workers):
                 nursery.start_soon(call, jobs.arrive, rendezvous.directory)
-            await rendezvous.arrivals(workers)
+            pids = await rendezvous.arrivals(workers)
             rendezvous.let_go(workers)
+        return pids

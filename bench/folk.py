@@ -7,10 +7,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bench.interface import Call, Peer
+from bench.interface import OF_POOLS, Call, Peer
 from bench.jobs import echo
+
+if TYPE_CHECKING:
+    from trio_folk import WorkerPool
+    from trio_folk.abc import Runtime
 
 _WORKER = "bench.folk_worker:worker"
 _METHODS = {echo: "give_back"}
@@ -20,18 +24,47 @@ class FolkRunSync(Peer):
     """`WorkerPool.run_sync`: any importable function, pickled arguments."""
 
     name = "trio_folk"
+    measures = OF_POOLS | {"births"}
 
     def __init__(self) -> None:
         import trio_folk
 
         # the public names are lazy: whoever times open_pool must not time the import of it
-        self._open_pool, self._runtime = trio_folk.open_pool, trio_folk.PipeRuntime
+        self._open_pool = trio_folk.open_pool
+        self._config = trio_folk.PoolConfig(cancel_grace=0)  # no peer asks a job to end before it is killed
+        self._runtime: Runtime = self._make_runtime()
+        self._pool: WorkerPool | None = None
+
+    def _make_runtime(self) -> Runtime:
+        import trio_folk
+
+        return trio_folk.PipeRuntime.python()
+
+    async def ready(self, workers: int) -> bool:
+        """By `wait_ready`."""
+        assert self._pool is not None, "a pool was opened before"
+        await self._pool.wait_ready(workers)
+        return True
 
     @asynccontextmanager
     async def open(self, workers: int) -> AsyncIterator[Call]:
         """Ready when the first worker is."""
-        async with self._open_pool(self._runtime.python(), slots=workers, name="bench") as pool:
-            yield pool.run_sync
+        async with self._open_pool(
+            self._runtime, slots=workers, config=self._config, name="bench"
+        ) as self._pool:
+            yield self._pool.run_sync
+
+
+class FolkFork(FolkRunSync):
+    """The same with forked workers: one zygote for all pools that are open at a time."""
+
+    name = "trio_folk.fork"
+    measures = frozenset({"births", "cancel"})
+
+    def _make_runtime(self) -> Runtime:
+        import trio_folk
+
+        return trio_folk.ForkRuntime(preload=["bench.jobs"])
 
 
 class FolkExecute(Peer):

@@ -37,6 +37,10 @@ class Peer(ABC):
     measures: ClassVar[frozenset[str]] = OF_POOLS
     path: ClassVar[str | None] = None
 
+    async def ready(self, workers: int) -> bool:
+        """Return when the pool that was opened last says that so many are ready; false where pools cannot tell."""
+        return False
+
     @abstractmethod
     def open(self, workers: int) -> AbstractAsyncContextManager[Call]:
         """Open a pool of so many workers; whether they are born now or later is the peer's affair."""

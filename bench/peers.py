@@ -18,8 +18,8 @@ import trio
 
 from bench.bridge import result_of
 from bench.floors import BareRpc, PingPong
-from bench.folk import FolkExecute, FolkRunSync, FolkTasks
-from bench.interface import Call, Peer
+from bench.folk import FolkExecute, FolkFork, FolkRunSync, FolkTasks
+from bench.interface import OF_POOLS, Call, Peer
 
 
 class TrioParallel(Peer):
@@ -30,6 +30,7 @@ class TrioParallel(Peer):
     """
 
     name = "trio-parallel"
+    measures = OF_POOLS | {"births"}
     path: ClassVar[str | None] = "plain_pickle"
 
     def __init__(self) -> None:
@@ -43,6 +44,22 @@ class TrioParallel(Peer):
         limiter = trio.CapacityLimiter(workers)
         async with self._open_context() as context:
             yield functools.partial(context.run_sync, kill_on_cancel=True, limiter=limiter)
+
+
+class TrioParallelForkserver(TrioParallel):
+    """The same with workers from a fork server, which has imported what they need."""
+
+    name = "trio-parallel.forkserver"
+    measures = frozenset({"births"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        from trio_parallel import WorkerType
+
+        multiprocessing.get_context("forkserver").set_forkserver_preload(
+            ["_trio_parallel_workers", "bench.jobs"]
+        )
+        self._open_context = functools.partial(self._open_context, worker_type=WorkerType.FORKSERVER)
 
 
 class TrioParallelCloudpickle(TrioParallel):
@@ -122,9 +139,11 @@ PEERS: dict[str, type[Peer]] = {
         PingPong,
         BareRpc,
         FolkRunSync,
+        FolkFork,
         FolkExecute,
         FolkTasks,
         TrioParallel,
+        TrioParallelForkserver,
         TrioParallelCloudpickle,
         Anyio,
         Futures,

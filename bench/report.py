@@ -16,7 +16,11 @@ import attrs
 
 from bench.launch import Found
 
-RATIO_TO = {"calls": ("p50", ("bare ping-pong", "bare RPC", "trio-parallel"))}
+RATIO_TO = {
+    "calls": (("p50",), ("bare ping-pong", "bare RPC", "trio-parallel")),
+    "births": (("cold", "warm"), ("trio-parallel", "trio-parallel.forkserver")),
+}
+"""Of which columns, and to whose."""
 
 
 @attrs.frozen
@@ -35,7 +39,7 @@ def with_ratios(cells: Sequence[Cell]) -> list[Cell]:
 
 
 def _with_ratio(cell: Cell, cells: Sequence[Cell]) -> Cell:
-    column, bases = RATIO_TO[cell.measure]
+    columns, bases = RATIO_TO[cell.measure]
     values = cell.found.values
     if values is None:
         return cell
@@ -43,8 +47,11 @@ def _with_ratio(cell: Cell, cells: Sequence[Cell]) -> Cell:
     for base in bases:
         for other in cells:
             same = (other.round, other.measure, other.peer) == (cell.round, cell.measure, base)
-            if same and other.found.values is not None:
-                ratios[f"x {base}"] = float(values[column]) / float(other.found.values[column])
+            if not same or other.found.values is None:
+                continue
+            for column in columns:
+                of = f", {column}" if len(columns) > 1 else ""
+                ratios[f"x {base}{of}"] = float(values[column]) / float(other.found.values[column])
     return attrs.evolve(cell, found=attrs.evolve(cell.found, values={**values, **ratios}))
 
 

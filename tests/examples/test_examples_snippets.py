@@ -103,6 +103,13 @@ def test_readme_example_is_the_one_in_the_repository() -> None:
         assert text == (ROOT / "examples" / "pictures" / name).read_text(), name
 
 
+def test_reload_example_is_the_one_in_the_repository() -> None:
+    """The program of docs/reload.md, which was run with its output, is examples/reload.py, to the letter."""
+    (program,) = blocks((ROOT / "docs" / "reload.md").read_text())
+    assert program.text == (ROOT / "examples" / "reload.py").read_text()
+    assert program.output is not None
+
+
 def test_survey_counts_functions() -> None:
     """The function of the README's first command says something true, here of its own file."""
     command = [sys.executable, "-m", "trio_folk", "map", "examples.survey:survey", "examples/survey.py"]
