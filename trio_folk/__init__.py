@@ -7,7 +7,8 @@ Every worker imports this package on its way to ``trio_folk.worker``, and must n
 public names are imported when they are first asked for.
 
 The rooms, lowest first: ``_errors``; ``abc`` and ``_wire``; ``worker`` (what runs in the child),
-``_process`` and ``_spawn``; ``runtimes``; ``_pool``; ``testing`` and ``_cli``. A room imports only from rooms below it.
+``_process`` and ``_spawn``; ``runtimes`` and ``broker``; ``_pool``; ``testing`` and ``_cli``. A room imports only from
+rooms below it.
 """
 
 from __future__ import annotations
@@ -18,13 +19,18 @@ from ._version import __version__
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ._errors import (
+        AlreadyBound,
         AlreadyLocked,
         ApplicationError,
+        BackendRefused,
+        BindError,
+        BindIOError,
         BootFailed,
         BootTimeout,
         CrashLoop,
         FolkError,
         FrameTooLarge,
+        InvalidEndpoint,
         InvalidFrame,
         LockDeletedOrRecreated,
         LockFailed,
@@ -121,6 +127,11 @@ __all__ = [
     "LockFailed",
     "LockDeletedOrRecreated",
     "LockIdentityError",
+    "BindError",
+    "InvalidEndpoint",
+    "AlreadyBound",
+    "BindIOError",
+    "BackendRefused",
     "ProtocolError",
     "FrameTooLarge",
     "InvalidFrame",
@@ -136,7 +147,8 @@ _HOMES = {
     "wait_spawn_lock",
     "_errors": "FolkError PoolClosed WorkerDied ApplicationError RemoteError SpawnError BootTimeout BootFailed "
     "SpawnInProgress SpawnBudgetExhausted CrashLoop SpawnLockError LockOpenError AlreadyLocked LockFailed "
-    "LockDeletedOrRecreated LockIdentityError ProtocolError ReloadFailed FrameTooLarge InvalidFrame",
+    "LockDeletedOrRecreated LockIdentityError BindError InvalidEndpoint AlreadyBound BindIOError BackendRefused "
+    "ProtocolError ReloadFailed FrameTooLarge InvalidFrame",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 

@@ -47,7 +47,12 @@ def test_doctor_tells_programs_too(command) -> None:
     """--json has every check with the same fields."""
     told = json.loads(command("doctor", "--json").out)
     assert told["ok"] is True
-    assert {check["name"] for check in told["checks"]} >= NAMES | {"rich", "cloudpickle", "python3.12"}
+    assert {check["name"] for check in told["checks"]} >= NAMES | {
+        "rich",
+        "cloudpickle",
+        "watchfiles",
+        "python3.12",
+    }
     assert {tuple(check) for check in told["checks"]} == {
         ("name", "ok", "found", "meaning", "remedy", "required")
     }

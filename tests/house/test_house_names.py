@@ -18,7 +18,7 @@ import pytest
 import trio_folk
 from trio_folk._errors import FolkError
 
-PUBLIC = ["trio_folk", "trio_folk.abc", "trio_folk.worker", "trio_folk.testing"]
+PUBLIC = ["trio_folk", "trio_folk.abc", "trio_folk.worker", "trio_folk.testing", "trio_folk.broker"]
 SAMPLES: dict[str, Any] = {
     "message": "it broke",
     "code": -32603,
@@ -37,6 +37,8 @@ SAMPLES: dict[str, Any] = {
     "remaining": 2,
     "failures": (),  # exceptions are equal only to themselves: test_spawn_errors sends some
     "path": "/run/app/backend.spawn.lock",
+    "endpoint": "/run/app/backend.sock",
+    "reason": "version",
     "since": 1.75e9,
     "program": "python app.py",
 }

@@ -78,7 +78,9 @@ def _last_frame(trace: str) -> str:
 
 
 def not_done(undone: Sequence[str], total: int | None) -> list[str]:
-    """Which items have no line, the first of them by name."""
+    """Which items have no line, the first of them by name; nothing if each has one."""
+    if total is not None and not undone:
+        return []
     if total is None:
         head = f"not done: {len(undone):,} items, and what was not read of standard input"
     else:

@@ -29,6 +29,7 @@ examples:
   find . -name '*.py' | trio-folk map os.path:getsize --ordered
   trio-folk map mymodule:parse --timeout 10 --retries 2 < urls.txt
   trio-folk map myapp.jobs:worker.shrink --json '{"path": "cat.ppm", "width": 64}'
+  trio-folk map mymodule:parse --watch a.html b.html
 
 exit status: 0 every item has a result; 1 some failed; 2 wrong usage, or the pool
 could not start; 130 after Ctrl-C, which lets running items end within 5 seconds.
@@ -37,6 +38,15 @@ DOCTOR = """\
 Say what this machine supports, what is missing, what that means and what to do.
 
 exit status: 0 everything required is there; 1 something is missing.
+"""
+
+BACKENDS = """\
+List the brokered backends of this user: which run, and how they are.
+
+A backend is stale when its process is dead and its files are not; --clean removes
+them. It is silent when it lives and does not answer within half a second.
+
+exit status: 0 all that are there answered, or start; 1 some are stale or silent.
 """
 
 
@@ -52,6 +62,10 @@ def run(argv: Sequence[str] | None) -> int:
         from .doctor import doctor
 
         return doctor(json_wanted=options.json)
+    if options.command == "backends":
+        from .backends import backends
+
+        return backends(options.directory, json_wanted=options.json, clean=options.clean)
     from .map import Settings, run_map
 
     return run_map(Settings.of(options))
@@ -102,7 +116,16 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
         formatter_class=as_written,
     )
     doctor.add_argument("--json", action="store_true", help="as JSON")
-    return parser, {"map": mapper, "doctor": doctor}
+    backends = commands.add_parser(
+        "backends",
+        help="list running backends",
+        description=BACKENDS,
+        formatter_class=as_written,
+    )
+    backends.add_argument("--json", action="store_true", help="as JSON")
+    backends.add_argument("--clean", action="store_true", help="remove what dead ones left behind")
+    backends.add_argument("--directory", metavar="DIR", help="where they are, if not where they usually are")
+    return parser, {"map": mapper, "doctor": doctor, "backends": backends}
 
 
 def _add_map(parser: argparse.ArgumentParser) -> None:
@@ -134,6 +157,14 @@ def _add_map(parser: argparse.ArgumentParser) -> None:
         default=math.inf,
         metavar="MB",
         help="replace a worker that grew beyond this",
+    )
+    add("--watch", action="store_true", help="again whenever the target's module is saved, until Ctrl-C")
+    add(
+        "--watch-path",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="also when this file or folder changes; may be given again",
     )
     add("--ordered", action="store_true", help="results in the order of the items, not as they come")
     add("--traceback", action="store_true", help="failures on standard error with their whole traceback")

@@ -17,7 +17,7 @@ from typing import Any
 from ..worker import Worker
 from ..worker._failures import did_you_mean, message_of, traceback_text
 
-__all__ = ["NoTarget", "find"]
+__all__ = ["NoTarget", "find", "source_files"]
 
 
 class NoTarget(Exception):
@@ -54,6 +54,16 @@ def find(target: str) -> Callable[..., Any] | tuple[Worker, str]:
         raise NoTarget(f"{target!r} is {found!r:.80}, which cannot be called")
     function: Callable[..., Any] = found
     return function
+
+
+def source_files(target: str, function: Callable[..., Any]) -> list[str]:
+    """The files of the module that a target names, and of the one that its function is from, where they have any."""
+    name = target.partition(":")[0]
+    while name not in sys.modules:
+        name = name.rpartition(".")[0]
+    modules = [sys.modules[name], sys.modules.get(getattr(function, "__module__", None) or name)]
+    files = [getattr(module, "__file__", None) for module in modules]
+    return sorted({file for file in files if file})
 
 
 def _method(worker: Worker, name: str, target: str) -> str:
@@ -93,7 +103,8 @@ def _import(name: str) -> ModuleType:
         users = error.__traceback__
         while users is not None and _is_of_import(users.tb_frame.f_code.co_filename):
             users = users.tb_next  # not the import machinery, which is between us and the module
-        told = "" if users is None else traceback_text(error, users)
+        shown = users is not None or isinstance(error, SyntaxError)
+        told = traceback_text(error, users) if shown else ""
         raise NoTarget(
             f"the module {name!r} could not be imported: {message_of(error)}{_near(error)}", told
         ) from error

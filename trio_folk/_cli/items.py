@@ -20,7 +20,7 @@ import trio
 from .._wire import MAX_FRAME
 from ..worker._failures import encodable
 
-__all__ = ["BadInput", "Item", "Items", "Lines", "Words", "item_of"]
+__all__ = ["BadInput", "Item", "Items", "Kept", "Lines", "Words", "item_of"]
 
 _READ = 65536  # bytes
 _LONGEST = MAX_FRAME // 2  # bytes of a line; quoted as JSON it may grow, and must fit into a frame
@@ -139,3 +139,37 @@ class Lines:
         if self._ended:
             lines.append(rest)
         self._lines.extend(os.fsdecode(line) for line in lines if line)
+
+
+class Kept:
+    """Items that can be had again; what was not read the first time is read then.
+
+    Attributes:
+        whole: whether all of them have been read.
+    """
+
+    def __init__(self, items: Items) -> None:
+        self.total = items.total
+        self.whole = False
+        self._items = items
+        self._texts: list[str] = []
+        self._taken = 0
+
+    def again(self) -> None:
+        """Begin with the first."""
+        self._taken = 0
+
+    async def next(self) -> str | None:
+        if self._taken == len(self._texts):
+            text = await self._items.next()
+            if text is None:
+                self.whole, self.total = True, self._taken
+                return None
+            self._texts.append(text)
+        else:
+            await trio.lowlevel.checkpoint()
+        self._taken += 1
+        return self._texts[self._taken - 1]
+
+    def left(self) -> list[str]:
+        return [*self._texts[self._taken :], *self._items.left()]

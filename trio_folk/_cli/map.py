@@ -21,11 +21,12 @@ from typing import Any
 import attrs
 import trio
 
-from .._errors import FolkError
+from .._errors import CrashLoop, FolkError, SpawnError
 from .._pool import PoolConfig, WorkerPool, open_pool
 from ..runtimes import PipeRuntime
+from .again import open_sources
 from .answers import not_done, report, summary
-from .items import BadInput, Item, Items, Lines, Words
+from .items import BadInput, Item, Items, Kept, Lines, Words
 from .mapper import Mapper
 from .progress import Screen, open_screen
 from .remote import TARGET
@@ -55,6 +56,8 @@ class Settings:
     retries: int = 0
     traceback: bool = False
     quiet: bool = False
+    watch: bool = False
+    watch_paths: tuple[str, ...] = ()
     config: PoolConfig
 
     @classmethod
@@ -71,6 +74,7 @@ class Settings:
             terminate_grace=GRACE,
             min_uptime=0,  # an item that kills its worker is that item's failure, not the pool's
         )
+        config = attrs.evolve(config, max_surge=config.slots)  # nothing runs while it is reloaded
         return cls(
             target=options.target,
             words=tuple(options.items),
@@ -79,6 +83,8 @@ class Settings:
             retries=options.retries,
             traceback=options.traceback,
             quiet=options.quiet,
+            watch=options.watch or bool(options.watch_path),
+            watch_paths=tuple(options.watch_path),
             config=config,
         )
 
@@ -93,10 +99,9 @@ class _Run:
         self._settings = settings
         words = settings.words
         self._items: Items = Words(words) if words else Lines(0)
-        watched = sys.stderr.isatty() and not settings.quiet
-        self._watched = watched
-        self._screen: Screen = open_screen(self._items.total, watched=watched)
-        self._same_terminal = watched and sys.stdout.isatty()
+        self._watched = sys.stderr.isatty() and not settings.quiet
+        self._same_terminal = self._watched and sys.stdout.isatty()
+        self._screen = Screen()
         self._scope = trio.CancelScope()
         self._mapper: Mapper | None = None
         self._signal: signal.Signals | None = None
@@ -124,18 +129,21 @@ class _Run:
         """Open the pool, find the target, run the map; say what came of it."""
         settings = self._settings
         runtime = PipeRuntime.python("trio_folk._cli.remote:worker", env={TARGET: settings.target})
-        log_to(self._screen if not settings.quiet else None)
+        log_to(None if settings.quiet else self._tell)
         try:
             with self._scope:
                 async with open_pool(runtime, config=settings.config, name="map") as pool:
                     told = await pool.execute("target", exec_timeout=settings.config.boot_timeout)
                     if "error" in told:
                         return self._no_target(told["error"])
-                    await self._map(pool, settings.config.slots * told["concurrency"])
+                    if settings.watch:
+                        await self._map_again(pool, told)
+                    else:
+                        await self._map(pool, told)
         except FolkError as error:
             return self._no_pool(error)
         if self._mapper is None:
-            return 128 + (self._signal or signal.SIGINT)  # only a signal ends it before it began
+            return 128 + (self._signal or signal.SIGINT)  # only a signal ends it while nothing is mapped
         return await self._end(self._mapper)
 
     @staticmethod
@@ -146,13 +154,28 @@ class _Run:
         return NO_POOL
 
     def _no_pool(self, error: FolkError) -> int:
-        what = "no worker came to life" if self._mapper is None else "the pool failed"
-        complain(f"trio-folk map: {what}: {error}")
+        never = self._mapper is None and isinstance(error, SpawnError | CrashLoop)
+        complain(f"trio-folk map: {'no worker came to life: ' if never else ''}{error}")
         return NO_POOL
 
-    async def _map(self, pool: WorkerPool, seats: int) -> None:
+    async def _map_again(self, pool: WorkerPool, told: dict[str, Any]) -> None:
+        """Map, and again whenever the code has changed, until something ends a map that would end any other."""
+        self._items = items = Kept(self._items)
+        paths = sorted({*told["sources"], *self._settings.watch_paths})
+        async with open_sources(pool, paths, self._tell) as sources:
+            while True:
+                mapper = await self._map(pool, told)
+                if self._signal is not None or self._broken_pipe or not items.whole:
+                    return
+                await self._end(mapper)
+                self._mapper = None  # a signal ends it at once now
+                told = await sources.renewed()
+                items.again()
+
+    async def _map(self, pool: WorkerPool, told: dict[str, Any]) -> Mapper:
         settings = self._settings
-        self._mapper = Mapper(
+        self._screen = open_screen(self._items.total, watched=self._watched)
+        self._mapper = mapper = Mapper(
             pool,
             self._items,
             parse=settings.parse,
@@ -161,11 +184,12 @@ class _Run:
             write=self._write,
             on_change=self._changed,
         )
-        if not settings.words and self._watched and os.isatty(0):
+        if not settings.words and self._items.total is None and self._watched and os.isatty(0):
             self._tell("reading items from the terminal, one a line; Ctrl-D ends them")
         with self._screen:
-            self._screen.show(self._mapper.tally)
-            await self._mapper.run(min(seats, _MOST_SEATS))
+            self._screen.show(mapper.tally)
+            await mapper.run(min(settings.config.slots * told["concurrency"], _MOST_SEATS))
+        return mapper
 
     def _changed(self, item: Item | None, told: dict[str, Any]) -> None:
         assert self._mapper is not None

@@ -22,7 +22,7 @@ from typing import Any
 from ..worker import Worker
 from ..worker._dispatch import method_call
 from ..worker._failures import describe, encodable
-from .find import NoTarget, find
+from .find import NoTarget, find, source_files
 
 __all__ = ["TARGET", "encode", "serve"]
 
@@ -51,7 +51,8 @@ def serve(target: str) -> Worker:
             return (item,), {}
 
     worker.method("call")(_caller(function, bind))
-    worker.method("target")(lambda: {"concurrency": worker.concurrency})
+    told = {"concurrency": worker.concurrency, "sources": source_files(target, function)}
+    worker.method("target")(lambda: told)
     return worker
 
 

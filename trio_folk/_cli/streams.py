@@ -8,12 +8,10 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import trio
-
-from .progress import Screen
 
 __all__ = ["complain", "log_to", "write_lines"]
 
@@ -44,18 +42,18 @@ def complain(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
-class _ToScreen(logging.Handler):
-    def __init__(self, screen: Screen) -> None:
+class _Telling(logging.Handler):
+    def __init__(self, tell: Callable[[str], None]) -> None:
         super().__init__()
-        self._screen = screen
+        self._tell = tell
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._screen.say(record.getMessage())
+        self._tell(record.getMessage())
 
 
-def log_to(screen: Screen | None) -> None:
-    """Show what workers print above the progress; nowhere if nobody is to be bothered."""
+def log_to(tell: Callable[[str], None] | None) -> None:
+    """Tell what workers print; nobody if nobody is to be bothered."""
     log = logging.getLogger("trio_folk")
     log.propagate = False
     log.setLevel(logging.INFO)
-    log.addHandler(logging.NullHandler() if screen is None else _ToScreen(screen))
+    log.addHandler(logging.NullHandler() if tell is None else _Telling(tell))
