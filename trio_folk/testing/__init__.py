@@ -10,28 +10,45 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ._actor import FaultyCall
     from ._contract import RuntimeContract
+    from ._explore.explore import explore_cancellation
+    from ._explore.findings import Finding
+    from ._explore.points import Point
+    from ._explore.privates import UnsupportedTrio
+    from ._explore.summary import CancellationLeak, Exploration
     from ._faulty import FaultyRuntime
     from ._leaks import LeakCheck, assert_nothing_left
     from ._script import Fault, Script
 
 __all__ = [
+    "CancellationLeak",
+    "Exploration",
     "Fault",
     "FaultyCall",
     "FaultyRuntime",
+    "Finding",
     "LeakCheck",
+    "Point",
     "RuntimeContract",
     "Script",
+    "UnsupportedTrio",
     "assert_nothing_left",
+    "explore_cancellation",
 ]
 
 _HOME_OF = {
+    "CancellationLeak": "_explore.summary",
+    "Exploration": "_explore.summary",
     "Fault": "_script",
     "FaultyCall": "_actor",
     "FaultyRuntime": "_faulty",
+    "Finding": "_explore.findings",
     "LeakCheck": "_leaks",
+    "Point": "_explore.points",
     "RuntimeContract": "_contract",
     "Script": "_script",
+    "UnsupportedTrio": "_explore.privates",
     "assert_nothing_left": "_leaks",
+    "explore_cancellation": "_explore.explore",
 }
 
 

@@ -26,6 +26,8 @@ from types import CodeType
 import attrs
 import trio
 
+from ._where import await_stack, tasks_below
+
 __all__ = ["Stock"]
 
 _PROC = Path("/proc")
@@ -48,15 +50,23 @@ class Stock:
     ours: dict[Hashable, str]
 
     @classmethod
-    def take(cls, *, tasks: bool) -> Stock:
-        """Look at everything; at trio's tasks only if asked, and then inside ``trio.run``."""
+    def take(cls, *, tasks: bool, processes: bool = True) -> Stock:
+        """Look at everything; at trio's tasks only if asked, and then inside ``trio.run``.
+
+        Without ``processes`` only the cheap things are looked at: those of all programs are read otherwise.
+        """
         seen: set[Hashable] = set()
         ours: dict[Hashable, str] = dict(_tasks()) if tasks else {}
         ours.update((name, name) for name in (*_descriptors(), *_threads(), *_temporary_files()))
-        processes = _Process.all()
-        seen.update(process.key for process in processes.values())
-        ours.update((p.key, str(p)) for p in processes.values() if p.is_ours(processes))
+        everyone = _Process.all() if processes else {}
+        seen.update(process.key for process in everyone.values())
+        ours.update((p.key, str(p)) for p in everyone.values() if p.is_ours(everyone))
         return cls(frozenset(seen | ours.keys()), ours)
+
+    @staticmethod
+    def threads() -> frozenset[str]:
+        """The names of the threads that are not idle."""
+        return frozenset(_threads())
 
     def new_since(self, before: Stock) -> list[str]:
         """The names of our things that were not there before."""
@@ -64,23 +74,19 @@ class Stock:
 
 
 def _tasks() -> Iterator[tuple[trio.lowlevel.Task, str]]:
-    root = trio.lowlevel.current_root_task()
-    waiting = [root] if root is not None else []
-    while waiting:
-        task = waiting.pop()
+    for _, task in tasks_below(trio.lowlevel.current_root_task()):
         yield task, f"task {task.name!r} {_place(task)}"
-        waiting += [child for nursery in task.child_nurseries for child in nursery.child_tasks]
 
 
 def _place(task: trio.lowlevel.Task) -> str:
-    """Where a task waits: its innermost line that is not trio's own."""
-    home = os.path.dirname(trio.__file__)
-    lines = [(frame.f_code, line) for frame, line in task.iter_await_frames()]
-    foreign = [(code, line) for code, line in lines if not code.co_filename.startswith(home)]
-    if not lines:
+    """Where a task waits: its innermost line that is not trio's own, where it has any."""
+    frames = list(task.iter_await_frames())
+    if not frames:
         return "not begun"
-    code, line = (foreign or lines)[-1]
-    return f"waiting at {code.co_filename}:{line} in {code.co_qualname}"
+    own = await_stack(task)
+    frame, number = frames[-1]
+    file, line, name = own[-1] if own else (frame.f_code.co_filename, number, frame.f_code.co_qualname)
+    return f"waiting at {file}:{line} in {name}"
 
 
 def _descriptors() -> Iterator[str]:
