@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import enum
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -18,6 +18,8 @@ import trio
 
 __all__ = [
     "Birth",
+    "Chunk",
+    "ChunkReply",
     "Job",
     "Ladder",
     "NotStarted",
@@ -131,6 +133,36 @@ class Job:
 
     context: Mapping[str, object] | None = None
 
+    @property
+    def size(self) -> int:
+        """How many bytes it holds, or 0 where nobody can tell."""
+        return 0
+
+
+class Chunk(Job):
+    """A call that runs a function for several items; what it returns is a `ChunkReply`.
+
+    Attributes:
+        count: how many items it holds.
+    """
+
+    count: int
+
+
+@attrs.define
+class ChunkReply:
+    """What became of the items of a chunk. Those behind the last value were not started.
+
+    Attributes:
+        values: what the first items returned, in order; None for one that failed.
+        failures: why they failed, by their place.
+        seconds: how long the worker took for them.
+    """
+
+    values: list[Any]
+    failures: dict[int, Exception]
+    seconds: float
+
 
 class WorkerHandle(ABC):
     """The parent's handle on one live worker.
@@ -157,7 +189,7 @@ class WorkerHandle(ABC):
 
     @property
     def stages(self) -> tuple[tuple[str, float], ...]:
-        """What was tried to end it, in order, each with the seconds that it took: ``cancel``, then the rungs."""
+        """The means that were taken to end it, each with the seconds that it took; ``cancel``, then the rungs."""
         return ()
 
     @property
@@ -260,3 +292,21 @@ class Runtime(ABC):
         raise TypeError(
             f"the workers of {self!r} do not run Python functions; call a named method with execute()"
         )
+
+    def prepare_chunk(
+        self, fn: Callable[..., Any], items: Sequence[tuple[Any, ...]], *, seconds: float, stop: bool
+    ) -> Chunk | None:
+        """Make one call for several items of a map ready to be sent: as many of these as fit, at least the first.
+
+        A runtime need not have this: where it returns None, each item is a call of its own.
+
+        Args:
+            fn: the function.
+            items: the arguments of each item.
+            seconds: after so many the worker starts no further item.
+            stop: it starts none after one has failed.
+
+        Raises:
+            FrameTooLarge, TypeError: as `prepare_python`, if it is so for the first of them.
+        """
+        return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pool_worker
@@ -13,6 +14,8 @@ import trio_folk
 from trio_folk import (
     BootFailed,
     FolkError,
+    ForkRuntime,
+    PipeRuntime,
     PoolClosed,
     PoolConfig,
     TaskRuntime,
@@ -21,7 +24,7 @@ from trio_folk import (
     open_pool,
     run_pool,
 )
-from trio_folk.abc import Birth, Rung
+from trio_folk.abc import Birth, Rung, Runtime
 from trio_folk.testing import assert_nothing_left
 
 
@@ -259,3 +262,35 @@ def test_the_ladder_is_data() -> None:
     """Its rungs are ordered."""
     assert sorted(Rung) == [Rung.STOP, Rung.TERMINATE, Rung.KILL]
     assert trio_folk.__version__
+
+
+class SlowToStart(TaskRuntime):
+    """What it needs takes an hour to be there."""
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        await trio.sleep(3600)
+        task_status.started()
+
+
+async def test_cancelled_before_the_runtime_runs_a_pool_ends_at_once(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Whether it was cancelled before it began or a second later."""
+    for seconds in (0, 1):
+        began = trio.current_time()
+        with trio.move_on_after(seconds):
+            async with open_pool(SlowToStart(), slots=1):
+                pytest.fail("opened")
+        assert trio.current_time() == began + seconds
+
+
+@pytest.mark.parametrize("make", [PipeRuntime.python, ForkRuntime])
+async def test_cancelled_before_it_begins_a_pool_of_processes_ends_at_once(
+    make: Callable[[], Runtime],
+) -> None:
+    """Their runtimes start without a checkpoint, so the cancellation comes when they have."""
+    with trio.fail_after(60), trio.CancelScope() as scope:
+        scope.cancel()
+        async with open_pool(make(), slots=1):
+            pytest.fail("opened")
+    assert scope.cancelled_caught

@@ -9,12 +9,13 @@ Knows the core, jobs and handles. Does not know how a worker is reached.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import trio
 
 from .._errors import WorkerDied
-from ..abc import Job, NotStarted
+from ..abc import Job, NotStarted, WorkerHandle
 from .core import Core
 from .dispatch import Waiter
 from .errors import ExecTimeout, PoolBusy, QueueTimeout
@@ -34,13 +35,15 @@ async def run(
     idempotent: bool,
     *,
     insist: bool = False,
+    heard: Callable[[Any, WorkerHandle], object] | None = None,
 ) -> Any:
     """Run a job on some worker of the pool. See `WorkerPool.execute` for what it raises.
 
     Args:
         insist: wait even if the queue is full; for those who bound their own number of calls.
+        heard: told what a worker returned, and which one it was.
 
-    Cancellation: a waiting call is withdrawn and never runs; a running one ends its worker.
+    Cancellation: a waiting call is withdrawn and never runs; a running one is cancelled in its worker, or ends it.
     """
     if exec_timeout is not None or queue_timeout is not None:
         check_timeouts(exec_timeout, queue_timeout)
@@ -77,6 +80,8 @@ async def run(
                 raise
             else:
                 core.counts.succeeded += 1
+                if heard is not None:
+                    heard(result, incarnation.handle)
                 return result
             finally:
                 core.release(incarnation)

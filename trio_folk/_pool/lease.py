@@ -58,14 +58,14 @@ class Lease:
         Raises:
             WorkerDied: also when it had died before the call.
 
-        Cancellation: the worker is ended.
+        Cancellation: as `WorkerPool.execute`; a worker that ended the call in time can be used further.
         """
         return await self._run(self._core.runtime.prepare(method, params), exec_timeout)
 
     async def run_sync(self, fn: Callable[..., T], *args: Any, exec_timeout: float | None = None) -> T:
         """Run a function in this worker; as `WorkerPool.run_sync`, without a wait for a slot.
 
-        Cancellation: the worker is ended.
+        Cancellation: as `WorkerPool.execute`; a worker that ended the call in time can be used further.
         """
         result: T = await self._run(self._core.runtime.prepare_python(fn, args, {}), exec_timeout)
         return result

@@ -39,7 +39,7 @@ async def supervise_all(core: Core) -> None:
     Cancellation: shielded; it ends by ``core.supervision``.
     """
     config = core.config
-    needs = trio.CancelScope(shield=True)  # what the runtime needs is there until the last worker is gone
+    needs = trio.CancelScope()  # what the runtime needs is there until the last worker is gone
     try:
         async with trio.open_nursery() as home:
             try:
@@ -63,7 +63,20 @@ async def _run_runtime(
     core: Core, needs: trio.CancelScope, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
     with needs:
-        await core.runtime.run(task_status=task_status)
+        await core.runtime.run(task_status=_Shielding(needs, task_status))
+
+
+class _Shielding:
+    """Shield a scope as soon as its task has started: until then whoever starts it may give it up."""
+
+    def __init__(self, scope: trio.CancelScope, status: trio.TaskStatus[None]) -> None:
+        self._scope = scope
+        self._status = status
+
+    def started(self, value: None = None) -> None:
+        # Who has given it up already waits for it to end (Nursery.start), and must not wait for ever.
+        self._scope.shield = trio.current_effective_deadline() > -math.inf
+        self._status.started()
 
 
 @trio.lowlevel.enable_ki_protection
