@@ -103,13 +103,19 @@ def test_programs_that_are_not_there_are_missing(monkeypatch: pytest.MonkeyPatch
     """An empty PATH has no PHP, no Node and no other Python; a program that fails is as good as none."""
     monkeypatch.setenv("PATH", str(tmp_path))
     assert not any(check.ok for check in (checks._php(), checks._node(), *checks._pythons()))
-    assert "util-linux" in checks._namespaces().remedy
-    (tmp_path / "unshare").symlink_to("/bin/false")
-    assert (checks._namespaces().ok, checks._namespaces().found) == (False, "not allowed")
-    assert "user.max_user_namespaces" in checks._namespaces().remedy
     (tmp_path / "node").write_text("#!/bin/sh\nexit 1\n")
     (tmp_path / "node").chmod(0o755)
     assert not checks._node().ok
+
+
+def test_namespaces_that_are_not_allowed_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tried as a worker's is: with the reason, what it would be good for, and what to change."""
+    monkeypatch.setattr(checks.namespace, "_allowed", False)
+    monkeypatch.setattr(checks.namespace, "_try", lambda: "unshare: Operation not permitted")
+    check = checks._namespaces()
+    assert (check.ok, check.required, check.found) == (False, False, "unshare: Operation not permitted")
+    assert "isolation='pidns'" in check.meaning
+    assert "user.max_user_namespaces" in check.remedy
 
 
 def test_too_few_descriptors_are_broken(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,8 +17,6 @@ import trio
 from trio_folk import ForkRuntime, PipeRuntime, WorkerPool, open_pool
 from trio_folk.abc import Runtime
 
-UNSHARE = ("unshare", "--user", "--map-current-user", "--pid", "--fork", "--kill-child", "--")
-
 
 def runtime_of(kind: str, path: str, directory: str) -> Runtime:
     match kind:
@@ -31,7 +29,7 @@ def runtime_of(kind: str, path: str, directory: str) -> Runtime:
         case "php-fork":
             return ForkRuntime.php(path)
         case "namespace":
-            return PipeRuntime([*UNSHARE, path, directory, "escape"])
+            return PipeRuntime([path, directory, "escape"], isolation="pidns")
         case _:
             return PipeRuntime([path, directory])
 
@@ -53,7 +51,7 @@ async def main(directory: str, *workers: str) -> None:
         for worker in workers:
             kind, _, path = worker.partition("=")
             runtime = runtime_of(kind, path, directory)
-            slots = 1 if kind == "namespace" else 2  # each would tell its own pid, which is 1 in every one
+            slots = 1 if kind == "namespace" else 2  # each would tell its own pid, which is 2 in every one
             pool = await stack.enter_async_context(open_pool(runtime, slots=slots, name=kind))
             await pool.wait_ready(slots)
             for number in range(slots):

@@ -19,12 +19,14 @@ from pathlib import Path
 
 import pytest
 
+from trio_folk._process import namespace
+
 HERE = Path(__file__).parent
 MASTER = HERE.parents[1] / "examples" / "php_fork_master" / "master.php"
 ROUNDS = int(os.environ.get("TRIO_FOLK_ORPHAN_ROUNDS", "3"))
 BOUND = 10
 BUSY = {"namespace": 1, "--frozen": 0}  # workers of a kind; of the others two
-UNSHARE = ("unshare", "--user", "--map-current-user", "--pid", "--fork", "--kill-child", "--")
+WHY_NOT = namespace.why_not()
 needs_php = pytest.mark.skipif(
     shutil.which("php") is None, reason="needs PHP: apt-get install php-cli php-msgpack"
 )
@@ -166,16 +168,19 @@ def test_forked_workers_their_zygotes_and_masters_die_with_their_parent(tmp_path
     report(times)
 
 
-def test_in_a_pid_namespace_even_those_that_left_the_group_die(tmp_path: Path, program: Path) -> None:
-    """As docs/orphans.md says: launched through unshare(1), a child that called setsid goes with its worker."""
-    allowed = shutil.which("unshare") and subprocess.run([*UNSHARE, "true"], stderr=subprocess.DEVNULL)
-    if not allowed or allowed.returncode != 0:
-        pytest.skip("needs unprivileged pid namespaces")
+@pytest.mark.skipif(WHY_NOT is not None, reason=f"no pid namespaces here: {WHY_NOT}")
+@pytest.mark.parametrize("guardian_first", [False, True])
+def test_in_a_pid_namespace_even_those_that_left_the_group_die(
+    tmp_path: Path, program: Path, guardian_first: bool
+) -> None:
+    """A child that called setsid goes with its worker; the guardian replaced or not."""
     times = []
     for number in range(ROUNDS):
         directory = tmp_path / str(number)
         with parent(directory, f"namespace={program}") as process:
-            assert len(descendants(process.pid)) == 1 + 3
+            assert len(descendants(process.pid)) == 1 + 4
+            if guardian_first:
+                replace_guardian_of(process.pid)
             times.append(kill_and_time(process))
     report(times)
 

@@ -7,6 +7,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from trio_folk import PoolConfig, SpawnBudget, WorkerDied, WorkerPool, open_pool
+from trio_folk._pool.seating import take_spare
 from trio_folk.abc import Birth
 from trio_folk.testing import FaultyRuntime, Script
 from trio_folk.testing._script import Fault
@@ -148,3 +149,33 @@ async def test_a_spare_due_for_recycling_passes_its_turn_on(autojump_clock: trio
         ages = [each.incarnation.age(trio.current_time()) for each in pool._core.spares if each.incarnation]
         assert max(ages) < 120
         assert runtime.alive <= 5
+
+
+async def test_no_spare_of_older_code_is_seated_at_any_moment(autojump_clock: trio.testing.MockClock) -> None:
+    """Not even in the instant in which newer code becomes current, before the spare is replaced."""
+    async with open_pool(FaultyRuntime(), config=PoolConfig(slots=1, spares=1)) as pool:
+        await trio.sleep(1)
+        core = pool._core
+        (slot,) = core.slots
+        worker = slot.incarnation
+        assert worker is not None
+        core.generations.announce(core.generations.draw())
+        worker.handle.terminate("killed by the test")
+        assert not take_spare(core, slot)
+        await trio.sleep(1)
+        assert slot.incarnation is not None
+        assert slot.incarnation.handle.generation == 1
+
+
+async def test_a_spare_that_was_recycled_gives_the_turn_back(autojump_clock: trio.testing.MockClock) -> None:
+    """The next worker that is due is replaced, and is not waited for for ever."""
+    config = PoolConfig(slots=1, spares=1)
+    async with open_pool(FaultyRuntime(), config=config) as pool:
+        await trio.sleep(1)
+        core = pool._core
+        for seat in (core.spares[0], core.slots[0]):
+            assert seat.incarnation is not None
+            core.recycling.ask(seat.incarnation, "the test says so")
+            await trio.sleep(1)
+        assert pool.statistics().recycled == 2
+        assert core.recycling.slot is None

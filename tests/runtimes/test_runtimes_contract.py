@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from trio_folk import ForkRuntime, PipeRuntime, TaskRuntime
+from trio_folk._process import namespace
 from trio_folk.abc import Runtime
 from trio_folk.testing import FaultyRuntime, RuntimeContract, Script
 
@@ -31,6 +32,17 @@ class TestPipePythonAsync(RuntimeContract):
 
     def make_runtime(self) -> Runtime:
         return PipeRuntime.python(ASYNC_WORKER)
+
+
+class TestPipePidNamespace(RuntimeContract):
+    """Processes of our SDK, each in a pid namespace of its own, in which they have other pids."""
+
+    methods = RuntimeContract.methods - {"pid"}
+
+    def make_runtime(self) -> Runtime:
+        if (reason := namespace.why_not()) is not None:
+            pytest.skip(f"no pid namespaces here: {reason}")
+        return PipeRuntime.python(WORKER, isolation="pidns")
 
 
 class TestTask(RuntimeContract):

@@ -30,6 +30,8 @@ async def open_close(names: Sequence[str]) -> None:
     runtime = assert_type(PipeRuntime.python("myapp.jobs:worker"), PipeRuntime)
     assert_type(PipeRuntime.php("worker.php"), PipeRuntime)
     assert_type(PipeRuntime(["ruby", b"worker.rb"], env={"A": "b"}), PipeRuntime)
+    assert_type(PipeRuntime.python(isolation="pidns"), PipeRuntime)
+    PipeRuntime.php("worker.php", isolation="pid")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     config = assert_type(PoolConfig(slots=2, exec_timeout=1, max_jobs=1000), PoolConfig)
     async with trio_folk.open_pool(runtime, slots=4, config=config, name="thumbs") as pool:
         assert_type(pool, WorkerPool)
@@ -49,7 +51,11 @@ async def run_sync(pool: WorkerPool) -> None:
         assert_type(await worker.execute("shrink", {}), Any)
 
 
-async def map_over(pool: WorkerPool, names: Sequence[str]) -> None:
+def told(done: int, total: int | None) -> None:
+    assert_type(total, int | None)
+
+
+async def map_over(pool: WorkerPool, names: Sequence[str], channel: trio.MemoryReceiveChannel[str]) -> None:
     async with pool.map(size, names) as sizes:
         async for each in sizes:
             assert_type(each, int)
@@ -60,6 +66,11 @@ async def map_over(pool: WorkerPool, names: Sequence[str]) -> None:
         async for result in outcomes:
             assert_type(result, outcome.Outcome[int])
             assert_type(result.unwrap(), int)
+    async with pool.map(size, channel, names, chunk=10, progress=told) as awaited:
+        assert_type(await awaited.__anext__(), int)
+    pool.map(size, names, chunk="auto")
+    pool.map(size, names, chunk="large")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    pool.map(size, names, progress=len)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     pool.map(size, 3)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 

@@ -26,7 +26,7 @@ import trio
 from .._errors import FolkError
 from .._pool import PoolConfig, open_pool
 from .._pool.config import usable_cpus
-from .._process import guard, libc
+from .._process import guard, libc, namespace
 from ..runtimes import PipeRuntime
 
 __all__ = ["Check", "all_checks"]
@@ -35,7 +35,6 @@ _PATIENCE = 10.0  # seconds for a program that is asked for its version, and for
 _FDS_A_SLOT = 5  # two channels, standard output and error, the pidfd
 _FDS_OF_OURS = 32  # what trio, the application and a launch need besides
 _GROUP = 4  # PIDFD_SIGNAL_PROCESS_GROUP
-_UNSHARE = ("unshare", "--user", "--map-current-user", "--pid", "--fork", "--kill-child", "--")
 _EXTRAS = {
     "rich": ("cli", "`trio-folk map` shows a bar, else a plain counter"),
     "cloudpickle": ("closures", "lambdas, closures and functions of __main__ can be sent to workers"),
@@ -199,18 +198,13 @@ def _orphan_ended_after() -> float | None:
 
 
 def _namespaces() -> Check:
-    ok = _ask([*_UNSHARE, "true"]) is not None
-    there = shutil.which("unshare") is not None
-    found = "unprivileged pid namespaces" if ok else "not allowed" if there else "no unshare on PATH"
+    reason = namespace.why_not()
     return Check(
         "namespaces",
-        ok,
-        found,
-        "a worker launched through unshare(1) is ended with what has left its group too: docs/orphans",
-        "allow unprivileged user namespaces: sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone or "
-        "kernel.apparmor_restrict_unprivileged_userns, or the container's seccomp profile"
-        if there
-        else "on Debian: apt install util-linux",
+        reason is None,
+        reason or "a pid namespace was made",
+        "isolation='pidns' ends a worker with what has left its group too: docs/orphans",
+        namespace.REMEDY,
     )
 
 

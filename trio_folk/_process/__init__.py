@@ -23,6 +23,7 @@ if not hasattr(os, "waitid"):  # macOS has it since Python 3.13
 from .guard import open_guardian as open_guardian
 from .ladder import Body as Body
 from .ladder import descend as descend
+from .namespace import worker_of as worker_of
 from .output import Output as Output
 from .output import drain_lines as drain_lines
 from .process import Process as Process
@@ -40,4 +41,5 @@ __all__ = [
     "guarded",
     "open_guardian",
     "open_process",
+    "worker_of",
 ]

@@ -21,7 +21,7 @@ from contextlib import ExitStack
 
 import attrs
 
-from . import exits, portable
+from . import exits, namespace, portable
 from .plan import Plan, find_program
 from .refusal import refusal
 
@@ -52,7 +52,7 @@ class Launched:
 
 
 def launch(plan: Plan) -> Launched:
-    """Launch a process. Blocks for the time that takes, about half a millisecond.
+    """Launch a process. Blocks for the time that takes, about half a millisecond; `namespace.require` may add its own.
 
     Raises:
         BootFailed: it could not be launched; nothing is left.
@@ -66,6 +66,9 @@ def launch(plan: Plan) -> Launched:
 
 def _launch(plan: Plan, ours: ExitStack, theirs: ExitStack) -> Launched:
     program = find_program(plan)
+    if plan.pid_namespace:
+        namespace.require()
+        program, plan = namespace.inside(program, plan)
     floor = max(_LOWEST_LIFTED, *(number + 1 for number in plan.fds), 0)
     stdout, for_1 = _pipe(ours, theirs)
     stderr, for_2 = _pipe(ours, theirs)

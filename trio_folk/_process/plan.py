@@ -27,6 +27,7 @@ class Plan:
     env: Mapping[bytes, bytes]
     cwd: bytes | None
     fds: Mapping[int, int]
+    pid_namespace: bool = False
 
     @classmethod
     def of(cls, spec: ProcessSpec) -> Plan:
@@ -38,6 +39,7 @@ class Plan:
             env=env,
             cwd=None if spec.cwd is None else os.fsencode(spec.cwd),
             fds=dict(spec.fds),
+            pid_namespace=spec.pid_namespace,
         )
 
     @property

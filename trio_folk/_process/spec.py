@@ -78,6 +78,8 @@ class ProcessSpec:
         cwd: where it starts; by default where the parent is.
         fds: number in the child (3 or more) to descriptor of the parent, which stays the caller's. Every
             other number above 2 is closed in the child.
+        pid_namespace: it runs in a pid namespace of its own, which ends with it, and with it whatever it has started.
+            The process launched is then one that stands before it: `namespace`.
     """
 
     argv: tuple[str | bytes, ...] = attrs.field(converter=_argv, validator=_is_argv)
@@ -85,3 +87,4 @@ class ProcessSpec:
     replace_env: bool = False
     cwd: str | bytes | os.PathLike[Any] | None = attrs.field(default=None, validator=_is_cwd)
     fds: Mapping[int, int] = attrs.field(factory=dict, converter=_copy, validator=_are_fds)
+    pid_namespace: bool = False

@@ -10,12 +10,13 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Literal, TypeAlias, get_args
 
 import attrs
 import trio
 
 from .._errors import BootFailed
-from .._process import Output, Process, open_guardian, open_process
+from .._process import Output, Process, open_guardian, open_process, worker_of
 from .._wire import MAX_FRAME
 from ..abc import Birth, Traits, WorkerHandle
 from ._handle import SocketWorker
@@ -26,6 +27,8 @@ from ._sockets import Sockets
 from ._wired import WireRuntime
 
 __all__ = ["PipeRuntime"]
+
+Isolation: TypeAlias = Literal["group", "pidns"]
 
 
 class PipeRuntime(WireRuntime):
@@ -39,6 +42,12 @@ class PipeRuntime(WireRuntime):
         env: variables added to the parent's environment, or all of them with ``replace_env``.
         cwd: the directory to start in; the parent's by default.
         max_frame: the longest message either way, in bytes; 16 MiB as in Folk.
+        isolation: what ends with a worker: its process ``"group"``; or with ``"pidns"`` whatever it has started, for it
+            runs in a pid namespace of its own, where the system allows that. Then `WorkerHandle.pid` is that of a
+            process which stands before it, and the worker itself sees other numbers: docs/orphans.md.
+
+    Raises:
+        TypeError, ValueError: such workers cannot be launched, or make no sense.
     """
 
     def __init__(
@@ -49,11 +58,14 @@ class PipeRuntime(WireRuntime):
         replace_env: bool = False,
         cwd: str | os.PathLike[str] | None = None,
         max_frame: int = MAX_FRAME,
+        isolation: Isolation = "group",
     ) -> None:
         if isinstance(argv, str | bytes):
             raise TypeError(
                 f"argv is a list of the program and its arguments, not {argv!r}: use [{argv!r}] or shlex.split"
             )
+        if isolation not in get_args(Isolation):
+            raise ValueError(f"isolation is 'group' or 'pidns', not {isolation!r}")
         self._program = Program(
             runtime="pipe",
             argv=tuple(argv),
@@ -61,6 +73,7 @@ class PipeRuntime(WireRuntime):
             replace_env=replace_env,
             cwd=cwd,
             max_frame=max_frame,
+            pid_namespace=isolation == "pidns",
         )
         self._max_frame = max_frame
         self.traits: Traits = Traits()
@@ -74,6 +87,7 @@ class PipeRuntime(WireRuntime):
         env: Mapping[str, str] | None = None,
         cwd: str | os.PathLike[str] | None = None,
         max_frame: int = MAX_FRAME,
+        isolation: Isolation = "group",
     ) -> PipeRuntime:
         """Python workers, which inherit ``sys.path``, the environment, and the -X and -W options.
 
@@ -83,7 +97,11 @@ class PipeRuntime(WireRuntime):
             executable: the interpreter; this one by default.
         """
         runtime = cls(
-            python_argv(executable or sys.executable, target), env=env, cwd=cwd, max_frame=max_frame
+            python_argv(executable or sys.executable, target),
+            env=env,
+            cwd=cwd,
+            max_frame=max_frame,
+            isolation=isolation,
         )
         runtime._program = attrs.evolve(runtime._program, python=True)
         runtime.traits = Traits(python=True)
@@ -98,9 +116,10 @@ class PipeRuntime(WireRuntime):
         env: Mapping[str, str] | None = None,
         cwd: str | os.PathLike[str] | None = None,
         max_frame: int = MAX_FRAME,
+        isolation: Isolation = "group",
     ) -> PipeRuntime:
         """PHP workers: a script of Folk's SDK, or one written against the protocol page."""
-        return cls([php, os.fspath(script)], env=env, cwd=cwd, max_frame=max_frame)
+        return cls([php, os.fspath(script)], env=env, cwd=cwd, max_frame=max_frame, isolation=isolation)
 
     def __repr__(self) -> str:
         return f"<PipeRuntime {self._program}>"
@@ -123,6 +142,7 @@ class PipeRuntime(WireRuntime):
                 async with open_process(self._program.spec(sockets)) as process:
                     sockets.close_child_ends()
                     worker = SocketWorker(birth, sockets, self._max_frame, process.pid)
+                    worker.inner = worker_of if self._program.pid_namespace else None
                     await self._raise(worker, process, birth, task_status)
         except BootFailed as error:
             error.worker, error.generation = str(birth.id), birth.generation

@@ -33,6 +33,7 @@ class Program:
         cwd: the directory to start in; the parent's by default.
         max_frame: the longest message either way, in bytes.
         python: it is a Python program of ours, and gets ``sys.path`` as it is at each launch.
+        pid_namespace: it runs in one of its own.
 
     Raises:
         TypeError, ValueError: such a program cannot be launched, or makes no sense.
@@ -45,6 +46,7 @@ class Program:
     cwd: str | os.PathLike[str] | None = None
     max_frame: int = MAX_FRAME
     python: bool = False
+    pid_namespace: bool = False
 
     def __attrs_post_init__(self) -> None:
         if self.max_frame < 1024:
@@ -71,4 +73,11 @@ class Program:
             env["FOLK_MAX_FRAME"] = str(self.max_frame)
         if self.python:
             env.update(python_env(self.env))
-        return ProcessSpec(argv=self.argv, env=env, replace_env=self.replace_env, cwd=self.cwd, fds=fds)
+        return ProcessSpec(
+            argv=self.argv,
+            env=env,
+            replace_env=self.replace_env,
+            cwd=self.cwd,
+            fds=fds,
+            pid_namespace=self.pid_namespace,
+        )
