@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from trio_folk import PoolConfig, SpawnBudget, WorkerDied, WorkerPool, open_pool
+from trio_folk import PoolConfig, SpawnBudget, SpawnCoordinator, WorkerDied, WorkerPool, open_pool
 from trio_folk._pool.seating import take_spare
 from trio_folk.abc import Birth
 from trio_folk.testing import FaultyRuntime, Script
@@ -179,3 +181,37 @@ async def test_a_spare_that_was_recycled_gives_the_turn_back(autojump_clock: tri
             await trio.sleep(1)
         assert pool.statistics().recycled == 2
         assert core.recycling.slot is None
+
+
+async def test_a_spare_that_took_a_slot_is_no_worker_that_was_replaced(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Its old seat has no claim on it: it serves on, whatever reload_drain_timeout says."""
+    config = PoolConfig(slots=1, spares=1, reload_drain_timeout=1)
+    async with open_pool(FaultyRuntime(), config=config) as pool:
+        await trio.sleep(1)
+        (slot,) = pool._core.slots
+        assert slot.incarnation is not None
+        slot.incarnation.handle.terminate("killed by the test")
+        await trio.sleep(10)
+        assert workers(pool) == ["pool/1.1"]
+
+
+async def test_a_young_death_is_on_the_account_before_the_next_birth(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Or its slot's next attempt would not wait for its backoff."""
+    failed: list[int] = []
+
+    class Noting(FaultyRuntime):
+        async def spawn(self, birth: Birth, *, task_status: Any = trio.TASK_STATUS_IGNORED) -> None:
+            failed.append(coordinator.statistics().budgets[0].failed)
+            await super().spawn(birth, task_status=task_status)
+
+    coordinator = SpawnCoordinator(seed=1)
+    runtime = Noting(
+        lambda birth: Script(after_ready={0.1: Fault.dies()} if birth.id.incarnation == 1 else {})
+    )
+    async with open_pool(runtime, slots=1, coordinator=coordinator):
+        await trio.sleep(60)
+    assert failed == [0, 1]

@@ -42,7 +42,13 @@ AUTOPSY = 1.0
 
 
 class SocketWorker(WorkerHandle):
-    """One live worker behind a task channel and a control channel."""
+    """One live worker behind a task channel and a control channel.
+
+    Attributes:
+        inner: finds the worker's own pid, where `pid` is that of a process which stands before it.
+    """
+
+    inner: Callable[[int], int | None] | None = None
 
     def __init__(self, birth: Birth, sockets: Sockets, limit: int, pid: int | None = None) -> None:
         self.id = birth.id
@@ -179,8 +185,9 @@ class SocketWorker(WorkerHandle):
     def memory(self) -> int | None:
         if self.pid is None or self.exit is not None:
             return None
+        pid = self.pid if self.inner is None else self.inner(self.pid)
         try:
-            pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])  # proc_pid_statm(5)
+            pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])  # proc_pid_statm(5)
         except (OSError, IndexError, ValueError):
             return None
         return pages * _PAGE or None  # a zombie has none
