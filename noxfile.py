@@ -122,7 +122,7 @@ def explore(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """The benchmarks, beside the peers; on an idle machine, or the numbers mean nothing."""
-    session.install("trio-parallel", "anyio", "loky", "matplotlib", "-e", ".")
+    session.install("trio-parallel", "anyio", "loky", "joblib", "matplotlib", "-e", ".")
     # `nox -s bench -- reload` draws docs/pictures/reload.svg anew; `-- cancels` has no peers either
     apart = session.posargs[:1] in (["reload"], ["cancels"])
     session.run("python", f"bench/{session.posargs[0] if apart else 'run'}.py", *session.posargs[apart:])

@@ -5,7 +5,7 @@ Knows the public names of trio_folk only. Does not know the measures.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ class FolkRunSync(Peer):
     """`WorkerPool.run_sync`: any importable function, pickled arguments."""
 
     name = "trio_folk"
-    measures = OF_POOLS | {"births"}
+    measures = OF_POOLS | {"births", "maps"}
 
     def __init__(self) -> None:
         import trio_folk
@@ -45,6 +45,15 @@ class FolkRunSync(Peer):
         assert self._pool is not None, "a pool was opened before"
         await self._pool.wait_ready(workers)
         return True
+
+    async def add_up(self, fn: Callable[[int], int], items: Iterable[int]) -> int:
+        """By `map` as it comes."""
+        assert self._pool is not None, "a pool was opened before"
+        async with self._pool.map(fn, items) as results:
+            total = 0
+            async for each in results:
+                total += each
+            return total
 
     @asynccontextmanager
     async def open(self, workers: int) -> AsyncIterator[Call]:

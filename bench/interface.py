@@ -9,7 +9,7 @@ Knows names. Does not know any peer.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, ClassVar
 
@@ -40,6 +40,10 @@ class Peer(ABC):
     async def ready(self, workers: int) -> bool:
         """Return when the pool that was opened last says that so many are ready; false where pools cannot tell."""
         return False
+
+    async def add_up(self, fn: Callable[[int], int], items: Iterable[int]) -> int:
+        """Map a function over items in the pool that was opened last; the sum, so that each result was seen."""
+        raise NotImplementedError(f"{self.name} is not measured by its maps")
 
     @abstractmethod
     def open(self, workers: int) -> AbstractAsyncContextManager[Call]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import functools
 import multiprocessing
-from collections.abc import AsyncIterator, Callable
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any, ClassVar
@@ -20,6 +21,9 @@ from bench.bridge import result_of
 from bench.floors import BareRpc, PingPong
 from bench.folk import FolkExecute, FolkFork, FolkRunSync, FolkTasks
 from bench.interface import OF_POOLS, Call, Peer
+
+CHUNK = 250
+"""Items in a chunk, where a library does not choose for itself."""
 
 
 class TrioParallel(Peer):
@@ -87,50 +91,99 @@ class Anyio(Peer):
         yield functools.partial(self._run_sync, cancellable=True, limiter=self._limiter(workers))
 
 
-@asynccontextmanager
-async def _through_trio(make: Callable[[], Executor]) -> AsyncIterator[Call]:
-    executor = make()
+class Executors(Peer):
+    """Whatever has the interface of concurrent.futures."""
 
-    async def call(fn: Callable[..., Any], *args: Any) -> Any:
-        return await result_of(executor.submit(fn, *args))
-
-    try:
-        yield call
-    finally:
-        with trio.CancelScope(shield=True):  # bounded by the alarm of the cell
-            await trio.to_thread.run_sync(executor.shutdown)
-
-
-class Futures(Peer):
-    """concurrent.futures.ProcessPoolExecutor by spawn, through trio."""
-
-    name = "ProcessPoolExecutor"
     cancellable = False
-
-    @asynccontextmanager
-    async def open(self, workers: int) -> AsyncIterator[Call]:
-        """Its workers are made as calls come."""
-        context = multiprocessing.get_context("spawn")
-        async with _through_trio(lambda: ProcessPoolExecutor(workers, mp_context=context)) as call:
-            yield call
-
-
-class Loky(Peer):
-    """loky, through trio."""
-
-    name = "loky"
-    cancellable = False
+    measures = OF_POOLS | {"maps"}
 
     def __init__(self) -> None:
-        import loky  # type: ignore[import-untyped]
+        self._executor: Executor | None = None
 
-        self._executor = loky.ProcessPoolExecutor
+    @abstractmethod
+    def _make(self, workers: int) -> Executor:
+        """A new executor."""
+
+    async def add_up(self, fn: Callable[[int], int], items: Iterable[int]) -> int:
+        """By `map`, in a thread."""
+        assert self._executor is not None, "a pool was opened before"
+        mapped = functools.partial(self._executor.map, fn, items, chunksize=CHUNK)
+        return await trio.to_thread.run_sync(lambda: sum(mapped()))
 
     @asynccontextmanager
     async def open(self, workers: int) -> AsyncIterator[Call]:
-        """Its workers are made with the first call, all at once."""
-        async with _through_trio(lambda: self._executor(workers)) as call:
+        """Its workers are made with the first calls."""
+        executor = self._executor = self._make(workers)
+
+        async def call(fn: Callable[..., Any], *args: Any) -> Any:
+            return await result_of(executor.submit(fn, *args))
+
+        try:
             yield call
+        finally:
+            with trio.CancelScope(shield=True):  # bounded by the alarm of the cell
+                await trio.to_thread.run_sync(executor.shutdown)
+
+
+class Futures(Executors):
+    """concurrent.futures.ProcessPoolExecutor by spawn, through trio. Its workers are made as calls come."""
+
+    name = "ProcessPoolExecutor"
+
+    def _make(self, workers: int) -> Executor:
+        return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+
+
+class Loky(Executors):
+    """loky, through trio. Its workers are made with the first call, all at once."""
+
+    name = "loky"
+
+    def __init__(self) -> None:
+        super().__init__()
+        import loky  # type: ignore[import-untyped]
+
+        self._loky = loky.ProcessPoolExecutor
+
+    def _make(self, workers: int) -> Executor:
+        executor: Executor = self._loky(workers)
+        return executor
+
+
+class Joblib(Peer):
+    """joblib, whose batches grow by themselves. It is its maps that people use."""
+
+    name = "joblib"
+    cancellable = False
+    measures = frozenset({"maps"})
+
+    def __init__(self) -> None:
+        import joblib  # type: ignore[import-untyped]
+        from joblib.externals.loky import get_reusable_executor  # type: ignore[import-untyped]
+
+        self._joblib, self._reusable = joblib, get_reusable_executor
+        self._parallel: Any = None
+
+    async def add_up(self, fn: Callable[[int], int], items: Iterable[int]) -> int:
+        """By `Parallel`, in a thread."""
+        jobs = (self._joblib.delayed(fn)(each) for each in items)
+        return sum(await trio.to_thread.run_sync(self._parallel, jobs))
+
+    @asynccontextmanager
+    async def open(self, workers: int) -> AsyncIterator[Call]:
+        """Its workers are made with the first call, and shared by all who use it in a process: ended here."""
+
+        async def call(fn: Callable[..., Any], *args: Any) -> Any:
+            jobs = [self._joblib.delayed(fn)(*args)]
+            return (await trio.to_thread.run_sync(self._parallel, jobs))[0]
+
+        with self._joblib.Parallel(n_jobs=workers) as self._parallel:
+            try:
+                yield call
+            finally:
+                with trio.CancelScope(shield=True):  # bounded by the alarm of the cell
+                    end = functools.partial(self._reusable().shutdown, wait=True)
+                    await trio.to_thread.run_sync(end)
 
 
 PEERS: dict[str, type[Peer]] = {
@@ -148,6 +201,7 @@ PEERS: dict[str, type[Peer]] = {
         Anyio,
         Futures,
         Loky,
+        Joblib,
     )
 }
 FLOORS = (PingPong.name, BareRpc.name)

@@ -26,11 +26,11 @@ from bench.launch import adopt_orphans, run_cell
 from bench.peers import FLOORS, PEERS
 from bench.report import Cell, summary, table, with_ratios
 
-MEASURES = ("calls", "callers", "boot", "births", "stall", "cancel", "death", "dispatch", "large")
+MEASURES = ("calls", "callers", "boot", "births", "stall", "cancel", "death", "dispatch", "maps", "large")
 SHORT_MEASURES = MEASURES[:-1]
 LIMIT, SHORT_LIMIT = 90, 20  # seconds for one measure of one peer
 SHORT_TOTAL = 18  # seconds after which a short sample begins no further cell
-LIBRARIES = ("trio", "trio-parallel", "anyio", "loky", "msgpack")
+LIBRARIES = ("trio", "trio-parallel", "anyio", "loky", "joblib", "msgpack")
 
 
 def arguments(argv: Sequence[str]) -> argparse.Namespace:

@@ -4,50 +4,61 @@ A map that reads its whole input first, or keeps every result until the last is 
 whoever gave it an infinite iterable. The window bounds both: items taken and not yet handed out.
 
 Invariants
-    1. At most ``window`` items are taken from the iterables and not yet handed out.
+    1. At most a window of items is taken from the iterables and not yet handed out.
     2. Once an item has failed and its error is to be raised, no further item is taken.
     3. Leaving the block cancels what still runs.
 
-Knows a coroutine that runs one item. Does not know pools or workers.
+Knows iterables, the board and the lanes. Does not know pools, workers, or how items are sent.
+Picture: docs/design/map.md
 """
 
 from __future__ import annotations
 
-import itertools
-from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from time import perf_counter
 from typing import Any, Generic, NoReturn, TypeVar
 
 import outcome
 import trio
 
 from .background import open_background
+from .board import Board, Failed, Progress
+from .chunks import Chunks
+from .feeding import BURST, Feed
+from .lanes import Lanes
 
 __all__ = ["MapResults", "open_map"]
 
 T = TypeVar("T")
 
+FAIRNESS = 0.0002
+"""Seconds of real time for which results are handed out without another task getting its turn."""
+
 
 class MapResults(Generic[T]):
     """The results of a map, as an async iterator."""
 
-    def __init__(self, *, ordered: bool, outcomes: bool, window: int) -> None:
-        self._ordered = ordered
-        self._outcomes = outcomes
-        self._room = trio.Semaphore(window)
-        self._done: dict[int, outcome.Outcome[Any]] = {}
-        self._finished: deque[int] = deque()
-        self._next = 0
-        self._running = 0
-        self._fed = False
-        self._input_error: Exception | None = None
-        self._failing = False  # an item failed: take no more
-        self._stopped = False  # its error was raised: hand out no more
-        self._changed = trio.Event()
+    _board: Board
+    _outcomes: bool
+    _stopped = False  # an error was raised: hand out no more
+    _switch = 0.0  # when other tasks must get their turn
+
+    def __init__(self) -> None:
+        raise TypeError("results come from a map: `async with pool.map(fn, items) as results`")
+
+    @classmethod
+    def _of(cls, board: Board, *, outcomes: bool) -> MapResults[Any]:
+        results: MapResults[Any] = object.__new__(cls)
+        results._board = board
+        results._outcomes = outcomes
+        return results
 
     def __repr__(self) -> str:
-        return f"<MapResults {self._next} handed out, {len(self._done)} waiting, {self._running} running>"
+        board = self._board
+        return (
+            f"<MapResults {board.finished} finished, {board.open} to come, {len(board.available)} available>"
+        )
 
     def __aiter__(self) -> MapResults[T]:
         return self
@@ -55,84 +66,97 @@ class MapResults(Generic[T]):
     async def __anext__(self) -> T:
         """The next result: in the order of the items, or as they come with ``ordered=False``.
 
-        Always a checkpoint. Cancellation: no result is lost; the map goes on until its block is left.
+        Always notices a cancellation; other tasks run before it returns, or did within the last 0.2 ms.
+        Cancellation: no result is lost; the map goes on until its block is left.
         """
-        await trio.lowlevel.checkpoint()
+        if perf_counter() > self._switch:
+            await trio.lowlevel.checkpoint()
+            self._switch = perf_counter() + FAIRNESS
+        else:
+            await trio.lowlevel.checkpoint_if_cancelled()
+        board = self._board
         if self._stopped:
             raise StopAsyncIteration
-        while (index := self._available()) is None:
-            if self._fed and not self._running and not self._done:
+        while not board.available:
+            if not board.open and (board.fed or board.failing):
                 self._end()
-            await self._changed.wait()
-        result = self._done.pop(index)
-        self._next += 1
-        self._room.release()
+            await board.wait_for_news()
+            self._switch = perf_counter() + FAIRNESS
+        result: Any = board.available.popleft()
+        board.held -= 1
+        if board.held <= board.enough:
+            board.make_room()
+        if type(result) is Failed:
+            return self._failed(result.error)
         if self._outcomes:
-            return result  # type: ignore[return-value]  # T is an Outcome then
-        if isinstance(result, outcome.Error):
-            self._stopped = True
-        value: T = result.unwrap()
+            result = outcome.Value(result)
+        value: T = result
         return value
 
-    def _available(self) -> int | None:
-        if self._ordered:
-            return self._next if self._next in self._done else None
-        return self._finished.popleft() if self._finished else None
+    def _failed(self, error: Exception) -> T:
+        if self._outcomes:
+            return outcome.Error(error)  # type: ignore[return-value]  # T is an Outcome then
+        self._stopped = True
+        raise error
 
     def _end(self) -> NoReturn:
-        error, self._input_error = self._input_error, None
+        error, self._board.error = self._board.error, None
         if error is not None:
             raise error
         raise StopAsyncIteration
 
-    def _wake(self) -> None:
-        self._changed.set()
-        self._changed = trio.Event()
 
-    async def _feed(
-        self, items: Iterator[tuple[Any, ...]], run: Callable[..., Awaitable[Any]], nursery: trio.Nursery
-    ) -> None:
+async def _feed(feed: Feed, chunks: Chunks, board: Board, lanes: Lanes) -> None:
+    """Take the items. What the iterables raise is for whoever iterates, after what came before it."""
+    try:
+        await (_take_awaited if feed.asynchronous else _take)(feed, chunks, board, lanes)
+    except Exception as error:
+        board.note_end(error)
+    else:
+        board.note_end()
+
+
+async def _take(feed: Feed, chunks: Chunks, board: Board, lanes: Lanes) -> None:
+    more = True
+    while more:
+        await trio.lowlevel.checkpoint()
+        await board.wait_for_room(chunks.window - chunks.size)
+        if board.failing:
+            return
+        before = len(lanes.pending)
         try:
-            for index in itertools.count():
-                await self._room.acquire()
-                if self._failing or (args := next(items, None)) is None:
-                    break
-                self._running += 1
-                nursery.start_soon(self._one, index, args, run)
-        except (
-            Exception
-        ) as error:  # the iterables' own: raised to whoever iterates, after what came before it
-            self._input_error = error
+            more = feed.take(chunks.window - board.held, lanes.pending)
         finally:
-            self._fed = True
-            self._wake()
+            board.note_taken(len(lanes.pending) - before)
+            lanes.look()
 
-    async def _one(self, index: int, args: tuple[Any, ...], run: Callable[..., Awaitable[Any]]) -> None:
-        result: outcome.Outcome[Any]
-        try:
-            result = outcome.Value(await run(args))
-        except Exception as error:
-            result = outcome.Error(error)
-        self._running -= 1
-        if isinstance(result, outcome.Error) and not self._outcomes:
-            self._failing = True  # invariant 2
-        self._done[index] = result
-        if not self._ordered:
-            self._finished.append(index)
-        self._wake()
+
+async def _take_awaited(feed: Feed, chunks: Chunks, board: Board, lanes: Lanes) -> None:
+    switch = 0.0
+    while True:
+        if perf_counter() > switch or board.held >= chunks.window:
+            await trio.lowlevel.checkpoint()
+            await board.wait_for_room(chunks.window - 1)
+            switch = perf_counter() + BURST
+        if board.failing or (item := await feed.next()) is None:
+            return
+        lanes.pending.append(item)
+        board.note_taken(1)
+        lanes.look()
 
 
 @asynccontextmanager
 async def open_map(
-    run: Callable[[tuple[Any, ...]], Awaitable[Any]],
-    iterables: tuple[Iterable[Any], ...],
+    iterables: tuple[Iterable[Any] | AsyncIterable[Any], ...],
+    chunks: Chunks,
     *,
     ordered: bool,
     outcomes: bool,
-    window: int,
+    progress: Progress | None,
 ) -> AsyncIterator[MapResults[Any]]:
-    """Run every item through ``run``; the block gets the results."""
-    results: MapResults[Any] = MapResults(ordered=ordered, outcomes=outcomes, window=window)
+    """Run every item; the block gets the results."""
+    feed = Feed(iterables)
+    board = Board(ordered=ordered, stop=not outcomes, progress=progress, total=feed.total)
     async with open_background() as nursery:
-        nursery.start_soon(results._feed, zip(*iterables, strict=False), run, nursery)
-        yield results
+        nursery.start_soon(_feed, feed, chunks, board, Lanes(chunks, board, nursery))
+        yield MapResults._of(board, outcomes=outcomes)

@@ -5,7 +5,7 @@ Knows the core and the parts that act on it. Does not know how workers are made 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager
 from functools import partial
 from typing import Any, Literal, TypeVar, final, overload
@@ -15,6 +15,8 @@ import outcome
 import trio
 
 from . import calls
+from .board import Progress
+from .chunks import Chunks
 from .core import Core
 from .elastic import grow
 from .events import EventStream
@@ -136,10 +138,12 @@ class WorkerPool:
     def map(
         self,
         fn: Callable[..., T],
-        *iterables: Iterable[Any],
+        *iterables: Iterable[Any] | AsyncIterable[Any],
         ordered: bool = True,
         outcomes: Literal[False] = False,
         window: int | None = None,
+        chunk: int | Literal["auto"] = "auto",
+        progress: Progress | None = None,
         exec_timeout: float | None = None,
         idempotent: bool = False,
     ) -> AbstractAsyncContextManager[MapResults[T]]: ...
@@ -148,10 +152,12 @@ class WorkerPool:
     def map(
         self,
         fn: Callable[..., T],
-        *iterables: Iterable[Any],
+        *iterables: Iterable[Any] | AsyncIterable[Any],
         ordered: bool = True,
         outcomes: Literal[True],
         window: int | None = None,
+        chunk: int | Literal["auto"] = "auto",
+        progress: Progress | None = None,
         exec_timeout: float | None = None,
         idempotent: bool = False,
     ) -> AbstractAsyncContextManager[MapResults[outcome.Outcome[T]]]: ...
@@ -159,10 +165,12 @@ class WorkerPool:
     def map(
         self,
         fn: Callable[..., Any],
-        *iterables: Iterable[Any],
+        *iterables: Iterable[Any] | AsyncIterable[Any],
         ordered: bool = True,
         outcomes: bool = False,
         window: int | None = None,
+        chunk: int | Literal["auto"] = "auto",
+        progress: Progress | None = None,
         exec_timeout: float | None = None,
         idempotent: bool = False,
     ) -> AbstractAsyncContextManager[MapResults[Any]]:
@@ -170,29 +178,42 @@ class WorkerPool:
 
         Args:
             fn: as for `run_sync`.
-            iterables: one, or several that are read side by side until the shortest ends; they may be infinite.
+            iterables: one, or several that are read side by side until the shortest ends; they may be infinite, and
+                asynchronous. An async generator that is left before its end stays yours to close.
             ordered: hand results out in the order of the items; otherwise as they come.
             outcomes: hand out an ``outcome.Outcome`` an item, and never raise for one; otherwise the first
                 error is raised, and the rest is cancelled when the block is left.
-            window: how many items may be taken and not yet handed out; twice the slots by default.
-            exec_timeout: seconds each item may run.
-            idempotent: an item may be run again if its worker dies.
+            window: how many items may be taken and not yet handed out; by default as many as keep every slot busy.
+            chunk: how many items are sent to a worker at a time. ``"auto"`` begins with one, and doubles as long as a
+                chunk takes less than 5 ms; one that takes 10 ms hands back what it has not started.
+            progress: ``progress(done, total)`` is called whenever items have finished; the total is None until it is
+                known. What it raises ends the map.
+            exec_timeout: seconds each item may run. Items are sent one at a time then, for a worker that is ended
+                takes its whole chunk along; a fixed chunk has as many times the seconds.
+            idempotent: an item may be run again if its worker dies: the items of its chunk one by one.
 
-        Cancellation, and leaving the block early: what runs is cancelled with its workers; what waits never runs.
+        Without ``idempotent``, the death of a worker fails all items of the chunk that ran there, for nobody knows
+        which of them did: WorkerDied for each. Whatever else happens to an item is its own.
+
+        Cancellation, and leaving the block early: what runs is cancelled in its workers between two items, or with
+        its workers if that takes longer than ``cancel_grace``; what waits never runs.
         """
         if not iterables:
             raise TypeError("map needs at least one iterable")
         if window is not None and window < 1:
             raise ValueError(f"window is at least 1 item, not {window}")
-        core = self._core
-
-        async def run(args: tuple[Any, ...]) -> Any:
-            job = core.runtime.prepare_python(fn, args, {})
-            return await calls.run(core, job, exec_timeout, None, idempotent, insist=True)
-
-        return open_map(
-            run, iterables, ordered=ordered, outcomes=outcomes, window=window or 2 * len(core.slots)
+        if chunk != "auto" and (not isinstance(chunk, int) or chunk < 1):
+            raise ValueError(f"chunk is at least 1 item, or 'auto', not {chunk!r}")
+        chunks = Chunks(
+            self._core,
+            fn,
+            chunk=chunk,
+            window=window,
+            stop=not outcomes,
+            exec_timeout=exec_timeout,
+            idempotent=idempotent,
         )
+        return open_map(iterables, chunks, ordered=ordered, outcomes=outcomes, progress=progress)
 
     @asynccontextmanager
     async def lease(self, *, queue_timeout: float | None = None) -> AsyncIterator[Lease]:

@@ -33,6 +33,10 @@ class WireJob(Job):
         self.method: str = method
         self.params: bytes = params
 
+    @property
+    def size(self) -> int:
+        return len(self.params)
+
     def encode(self, msgid: int, told: set[int], limit: int, remaining: float | None = None) -> bytes:
         """The frames to send.
 

@@ -22,7 +22,7 @@ from .._errors import FolkError, RemoteError
 from .._wire import encode_notify, pack
 from ._jobs import WireJob, application_error
 
-__all__ = ["PythonJob"]
+__all__ = ["PythonJob", "definition_of", "dumps"]
 
 _numbers = itertools.count(1)
 _known: dict[Callable[..., Any], tuple[int, bytes]] = {}  # functions of modules, which keep them anyway
@@ -38,10 +38,9 @@ class PythonJob(WireJob):
     def __init__(
         self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], limit: int
     ) -> None:
-        known = _known.get(fn) if type(fn) in _BY_NAME else None
         self._fn = fn
-        self._number, self._definition = known or _define(fn)
-        pickled = _dumps((args, kwargs), "the arguments of", fn)
+        self._number, self._definition = definition_of(fn)
+        pickled = dumps((args, kwargs), "the arguments of", fn)
         target = self._definition if self._number is None else self._number
         super().__init__("folk.call", pack((target, pickled)), limit)
 
@@ -86,11 +85,16 @@ def name_of(fn: Callable[..., Any]) -> str:
     return getattr(fn, "__qualname__", None) or repr(fn)
 
 
-def _define(fn: Callable[..., Any]) -> tuple[int | None, bytes]:
+def definition_of(fn: Callable[..., Any]) -> tuple[int | None, bytes]:
     """Its number and pickle; no number for what must travel with each call, because it may change."""
+    known = _known.get(fn) if type(fn) in _BY_NAME else None
+    return known or _define(fn)
+
+
+def _define(fn: Callable[..., Any]) -> tuple[int | None, bytes]:
     if not callable(fn):
         raise TypeError(f"run_sync takes a function, not {fn!r}")
-    pickled = _dumps(fn, "the function", fn)
+    pickled = dumps(fn, "the function", fn)
     if not _is_of_a_module(fn):
         return None, pickled
     known = _known[fn] = (next(_numbers), pickled)
@@ -108,7 +112,12 @@ def _is_of_a_module(fn: Callable[..., Any]) -> bool:
     return type(fn) is type
 
 
-def _dumps(value: object, what: str, fn: Callable[..., Any]) -> bytes:
+def dumps(value: object, what: str, fn: Callable[..., Any]) -> bytes:
+    """Its pickle, by name or by value.
+
+    Raises:
+        TypeError: it has none; says what cannot be sent, and what to do.
+    """
     failure: Exception | None = None
     pickled = b""
     try:

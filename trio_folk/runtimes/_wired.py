@@ -5,10 +5,11 @@ Knows jobs. Does not know how workers come to be.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..abc import Runtime
+from ._chunks import ChunkJob
 from ._jobs import MethodJob
 from ._python import PythonJob
 
@@ -26,9 +27,18 @@ class WireRuntime(Runtime):
     def prepare_python(
         self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> PythonJob:
+        self._need_python()
+        return PythonJob(fn, args, kwargs, self._max_frame)
+
+    def prepare_chunk(
+        self, fn: Callable[..., Any], items: Sequence[tuple[Any, ...]], *, seconds: float, stop: bool
+    ) -> ChunkJob:
+        self._need_python()
+        return ChunkJob(fn, items, self._max_frame, seconds, stop, fatal=not self.traits.processes)
+
+    def _need_python(self) -> None:
         if not self.traits.python:
             raise TypeError(
                 f"the workers of {self!r} do not run Python functions: call a named method with execute(), "
                 "or use PipeRuntime.python() or ForkRuntime()"
             )
-        return PythonJob(fn, args, kwargs, self._max_frame)

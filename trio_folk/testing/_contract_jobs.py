@@ -11,6 +11,7 @@ from typing import NoReturn
 
 __all__ = [
     "Picky",
+    "divide",
     "keywords",
     "raise_ours",
     "raise_picky",
@@ -27,6 +28,11 @@ class Picky(Exception):
     def __init__(self, first: str, second: str) -> None:
         super().__init__(first)
         self.second = second
+
+
+def divide(number: int) -> float:
+    """Raises for 0."""
+    return 1 / number
 
 
 def keywords(*args: object, **kwargs: object) -> tuple[tuple[object, ...], dict[str, object]]:

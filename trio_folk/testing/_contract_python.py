@@ -44,6 +44,25 @@ class PythonContract(ContractBase):
             assert await handle.execute(job) == (((1, {2}),), {"x": b"y"})
 
     @needs(python=True)
+    async def test_a_chunk_gives_each_item_its_own_outcome(self) -> None:
+        """As many items as it says that it holds; a runtime that knows no chunks says so with None."""
+        runtime = self.make_runtime()
+        items = [(number,) for number in (4, 2, 0, 1)]
+        job = runtime.prepare_chunk(jobs.divide, items, seconds=60, stop=False)
+        if job is None:
+            return
+        async with self.ready(runtime) as handle:
+            reply = await handle.execute(job)
+            assert 1 <= len(reply.values) <= job.count <= len(items)
+            for place, (number,) in enumerate(items[: len(reply.values)]):
+                if number:
+                    assert reply.values[place] == 1 / number
+                else:
+                    assert isinstance(reply.failures.pop(place), ZeroDivisionError)
+            assert not reply.failures
+            assert reply.seconds >= 0
+
+    @needs(python=True)
     async def test_large_arguments_and_results_travel(self) -> None:
         """Five MiB each way."""
         runtime = self.make_runtime()
