@@ -84,6 +84,21 @@ async def test_functions_run_as_in_a_pool_of_ones_own(broker: Broker) -> None:
             assert "shared_jobs.py" in "".join(caught.value.__notes__)
 
 
+async def test_a_map_runs_over_the_daemon(broker: Broker) -> None:
+    """Lazily, in order, one bad item alone, with progress."""
+    with trio.fail_after(BOUND):
+        async with connect_pool(shared(broker, PICKLE="1"), allow_pickle=True) as pool:
+            done: list[int] = []
+            words = [f"word {number}" for number in range(50)]
+            async with pool.map(
+                shout, words, progress=lambda finished, total: done.append(finished)
+            ) as results:
+                assert [each async for each in results] == [word.upper() for word in words]
+            assert done[-1] == 50
+            async with pool.map(refuse, "ab", outcomes=True) as results:
+                assert [str(each.error.args[0]) async for each in results] == ["a", "b"]
+
+
 async def test_a_cancellation_reaches_the_work(broker: Broker) -> None:
     """Through the daemon; its worker stays, and the caller goes on when the work has ended."""
     trace = broker.folder / "trace"

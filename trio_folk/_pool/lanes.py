@@ -14,20 +14,53 @@ from __future__ import annotations
 
 import copy
 from collections import deque
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import trio
 
 from .._errors import FolkError, WorkerDied
+from ..abc import ChunkReply, Job
 from .board import Board, Failed
-from .chunks import Chunks
 
-__all__ = ["IN_FLIGHT", "Items", "Lanes"]
+__all__ = ["IN_FLIGHT", "Items", "Lanes", "Sending"]
 
 Items = list[tuple[Any, ...]]
 
 IN_FLIGHT = 32 << 20
 """Bytes of arguments under way, above which no further call is begun."""
+
+
+class Sending(Protocol):
+    """How items are sent: `Chunks`, or what stands in for it where the pool is elsewhere.
+
+    Attributes:
+        size: items that the next call should have.
+    """
+
+    size: int
+
+    @property
+    def window(self) -> int:
+        """How many items may be taken and not handed out."""
+        ...
+
+    @property
+    def parallel(self) -> int:
+        """How many calls may be under way."""
+        ...
+
+    def prepare(self, items: Sequence[tuple[Any, ...]]) -> tuple[Job, int]:
+        """A call for the first of these items, and how many it holds."""
+        ...
+
+    async def run(self, job: Job, count: int) -> ChunkReply:
+        """Run a prepared call."""
+        ...
+
+    def alone(self, count: int) -> bool:
+        """Whether its items are run again one by one if the worker dies."""
+        ...
 
 
 class Lanes:
@@ -37,7 +70,7 @@ class Lanes:
         pending: items taken and never sent; whoever adds some calls `look`.
     """
 
-    def __init__(self, chunks: Chunks, board: Board, nursery: trio.Nursery) -> None:
+    def __init__(self, chunks: Sending, board: Board, nursery: trio.Nursery) -> None:
         self.pending: deque[tuple[Any, ...]] = deque()
         self._first = 0  # the number of the first of them
         self._again: deque[tuple[int, Items]] = deque()

@@ -24,9 +24,8 @@ import trio
 
 from .background import open_background
 from .board import Board, Failed, Progress
-from .chunks import Chunks
 from .feeding import BURST, Feed
-from .lanes import Lanes
+from .lanes import Lanes, Sending
 
 __all__ = ["MapResults", "open_map"]
 
@@ -106,7 +105,7 @@ class MapResults(Generic[T]):
         raise StopAsyncIteration
 
 
-async def _feed(feed: Feed, chunks: Chunks, board: Board, lanes: Lanes) -> None:
+async def _feed(feed: Feed, chunks: Sending, board: Board, lanes: Lanes) -> None:
     """Take the items. What the iterables raise is for whoever iterates, after what came before it."""
     try:
         await (_take_awaited if feed.asynchronous else _take)(feed, chunks, board, lanes)
@@ -116,7 +115,7 @@ async def _feed(feed: Feed, chunks: Chunks, board: Board, lanes: Lanes) -> None:
         board.note_end()
 
 
-async def _take(feed: Feed, chunks: Chunks, board: Board, lanes: Lanes) -> None:
+async def _take(feed: Feed, chunks: Sending, board: Board, lanes: Lanes) -> None:
     more = True
     while more:
         await trio.lowlevel.checkpoint()
@@ -131,7 +130,7 @@ async def _take(feed: Feed, chunks: Chunks, board: Board, lanes: Lanes) -> None:
             lanes.look()
 
 
-async def _take_awaited(feed: Feed, chunks: Chunks, board: Board, lanes: Lanes) -> None:
+async def _take_awaited(feed: Feed, chunks: Sending, board: Board, lanes: Lanes) -> None:
     switch = 0.0
     while True:
         if perf_counter() > switch or board.held >= chunks.window:
@@ -148,7 +147,7 @@ async def _take_awaited(feed: Feed, chunks: Chunks, board: Board, lanes: Lanes) 
 @asynccontextmanager
 async def open_map(
     iterables: tuple[Iterable[Any] | AsyncIterable[Any], ...],
-    chunks: Chunks,
+    chunks: Sending,
     *,
     ordered: bool,
     outcomes: bool,

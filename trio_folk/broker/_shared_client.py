@@ -13,17 +13,20 @@ Knows links and services. Does not know what a pool is made of.
 from __future__ import annotations
 
 import pickle
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeVar, final
 
 import trio
 
 from .._errors import RemoteError, WorkerDied
+from .._pool import MapResults
+from .._pool.mapping import open_map
 from .._wire import Response
 from ._connecting import connect_or_spawn
 from ._service import Service
 from ._shared_link import Link, LinkBroken, NotSent
+from ._shared_map import SharedItems
 from ._shared_terms import EXECUTE, RUN_SYNC, rebuild
 
 __all__ = ["SharedPool", "connect_pool"]
@@ -53,7 +56,7 @@ async def connect_pool(service: Service, *, allow_pickle: bool = False) -> Async
     async with trio.open_nursery() as nursery:
         pool = SharedPool._of(service, allow_pickle, nursery)
         try:
-            await pool._link()
+            await (await pool._link()).greeted.wait()
             yield pool
         except BaseException as raised:
             error = raised
@@ -149,6 +152,41 @@ class SharedPool:
             raise _original(reply.error) or rebuild(reply.error)
         result: T = pickle.loads(reply.result)
         return result
+
+    def map(
+        self,
+        fn: Callable[..., Any],
+        *iterables: Iterable[Any] | AsyncIterable[Any],
+        ordered: bool = True,
+        outcomes: bool = False,
+        window: int | None = None,
+        progress: Callable[[int, int | None], object] | None = None,
+        exec_timeout: float | None = None,
+        idempotent: bool = False,
+    ) -> AbstractAsyncContextManager[MapResults[Any]]:
+        """Run a function over items, lazily; as `WorkerPool.map`, with one item a call.
+
+        Args:
+            window: how many items may be taken and not yet handed out; by default twice what the daemon takes of one
+                client.
+
+        Raises:
+            TypeError: as `run_sync`, for the first item.
+
+        Cancellation, and leaving the block early: what runs is cancelled in the daemon; what waits never runs.
+        """
+        if not iterables:
+            raise TypeError("map needs at least one iterable")
+        if window is not None and window < 1:
+            raise ValueError(f"window is at least 1 item, not {window}")
+
+        async def call(args: tuple[Any, ...]) -> Any:
+            return await self.run_sync(fn, *args, exec_timeout=exec_timeout, idempotent=idempotent)
+
+        link = self._current
+        parallel = link.hello.get("window", 1) if link is not None else 1
+        items = SharedItems(call, parallel=parallel, window=window)
+        return open_map(iterables, items, ordered=ordered, outcomes=outcomes, progress=progress)
 
     async def _request(self, method: str, told: dict[str, object], idempotent: bool) -> Response:
         reruns = RERUNS if idempotent else 0
