@@ -28,6 +28,8 @@ from .states import SlotEvent, SlotState
 
 __all__ = ["supervise_all"]
 
+SPARE_PAUSE = 0.02
+"""Seconds after which a spare that has taken a slot is replaced: its first call comes before the next birth."""
 AUTOPSY = 1.0
 """Seconds that a slot waits to learn how its worker died young, before it tries again."""
 
@@ -131,6 +133,8 @@ async def _wait_wanted(core: Core, slot: Slot) -> None:
         each.incarnation is None and each.state is not SlotState.FAILED for each in core.wanted()
     ):
         await core.changed.wait()
+    if slot.spare and slot.born:
+        await trio.sleep(SPARE_PAUSE)
 
 
 async def _try_to_spawn(core: Core, slot: Slot) -> None:

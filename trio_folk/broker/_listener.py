@@ -113,14 +113,14 @@ class BackendListener(trio.abc.Listener[BackendConnection]):
         self._nursery = nursery
         self._send, self._receive = trio.open_memory_channel[BackendConnection](0)
         self._doors: dict[socket.socket, _Door] = {}
-        self.connections = 0
-        self.accepted = 0
-        self.taken = 0
-        self.turned_away = 0
-        self.pressed = 0
-        self.demoted = False
-        self.idle_since = trio.current_time()
-        self.changed = trio.Event()
+        self.connections: int = 0
+        self.accepted: int = 0
+        self.taken: int = 0
+        self.turned_away: int = 0
+        self.pressed: int = 0
+        self.demoted: bool = False
+        self.idle_since: float = trio.current_time()
+        self.changed: trio.Event = trio.Event()
         self._good = 0
 
     def __repr__(self) -> str:

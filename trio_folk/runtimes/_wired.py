@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ..abc import Runtime
+from ..abc import Chunk, Job, Runtime
 from ._chunks import ChunkJob
 from ._jobs import MethodJob
 from ._python import PythonJob
@@ -21,18 +21,18 @@ class WireRuntime(Runtime):
 
     _max_frame: int
 
-    def prepare(self, method: str, params: object) -> MethodJob:
+    def prepare(self, method: str, params: object) -> Job:
         return MethodJob(method, params, self._max_frame)
 
     def prepare_python(
         self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> PythonJob:
+    ) -> Job:
         self._need_python()
         return PythonJob(fn, args, kwargs, self._max_frame)
 
     def prepare_chunk(
         self, fn: Callable[..., Any], items: Sequence[tuple[Any, ...]], *, seconds: float, stop: bool
-    ) -> ChunkJob:
+    ) -> Chunk:
         self._need_python()
         return ChunkJob(fn, items, self._max_frame, seconds, stop, fatal=not self.traits.processes)
 
