@@ -9,6 +9,7 @@ Knows words. Does not know how any of them is done: no code of ours stands behin
 from __future__ import annotations
 
 import enum
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -129,9 +130,11 @@ class Job:
 
     Attributes:
         context: values that travel beside the parameters, by name, to workers that take them; or None.
+        begun: told when a worker that may hold it (`WorkerHandle.holds`) begins with it, at the latest; or None.
     """
 
     context: Mapping[str, object] | None = None
+    begun: Callable[[], object] | None = None
 
     @property
     def size(self) -> int:
@@ -176,6 +179,8 @@ class WorkerHandle(ABC):
     pid: int | None = None
     concurrency: int = 1
     """How many calls it runs at once; known once it is ready."""
+    holds: bool = False
+    """Whether it may be given more than that: it begins them in their order, and gives back what it has not begun."""
     features: frozenset[str] = frozenset()
     """The protocol extensions it announced; known once it is ready."""
     condemned: trio.Event
@@ -191,6 +196,20 @@ class WorkerHandle(ABC):
     def stages(self) -> tuple[tuple[str, float], ...]:
         """The means that were taken to end it, each with the seconds that it took; ``cancel``, then the rungs."""
         return ()
+
+    @property
+    def pace(self) -> float:
+        """Seconds that the last calls took, each from the end of the one before it; inf where nobody can tell."""
+        return math.inf
+
+    @property
+    def answered(self) -> int:
+        """How many calls a worker that holds calls has answered."""
+        return 0
+
+    def recall(self) -> bool:
+        """Ask for the calls that it holds; each one that it gives back ends with NotStarted. Whether it was asked."""
+        return False
 
     @property
     def stderr(self) -> tuple[str, ...]:
@@ -215,7 +234,8 @@ class WorkerHandle(ABC):
             job: from the `prepare` methods of the runtime that made this worker.
 
         Raises:
-            NotStarted: the worker is condemned or its channel was closed before the call was sent.
+            NotStarted: the worker is condemned, its channel was closed before the call was sent, or it held the call
+                and gave it back, or died before it.
             WorkerDied: the worker ended, or was told to, while the call was or may have been running.
             ProtocolError: the worker answered with something that is not an answer.
             ApplicationError: the method failed. What a Python function raised comes as itself, or as RemoteError.

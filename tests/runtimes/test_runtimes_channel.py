@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import socket
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 import trio
@@ -80,10 +80,14 @@ class Ends:
 
 
 @pytest.fixture
-def ends() -> Iterator[Ends]:
+async def ends(nursery: trio.Nursery) -> AsyncIterator[Ends]:
     made = Ends()
     with made.ours, made.peer.sock:
+        nursery.start_soon(made.channel.pump)
+        await wait_all_tasks_blocked()
         yield made
+        made.channel.give_up()
+        await wait_all_tasks_blocked()
 
 
 @pytest.fixture
@@ -175,9 +179,9 @@ async def test_the_reading_is_handed_on_by_who_found_the_answers_of_others(ends:
     class Prompt(MethodJob):
         """Its answer, and b's, are there as soon as it is sent."""
 
-        def encode(self, msgid: int, told: set[int], limit: int, remaining: float | None = None) -> bytes:
+        def encode(self, msgid: int, limit: int, remaining: float | None = None) -> bytes:
             ends.peer.answer(requests[1], Request(msgid, "echo", "d"))
-            return super().encode(msgid, told, limit)
+            return super().encode(msgid, limit)
 
     async def a_and_at_once_d() -> None:
         await ends.call("a")  # hands the reading to b, who has not run when d is sent
@@ -326,8 +330,8 @@ async def test_a_call_that_does_not_fit_harms_nobody(ends: Ends) -> None:
     """The frame is refused before it is sent; the channel serves on."""
 
     class TooLarge(MethodJob):
-        def encode(self, msgid: int, told: set[int], limit: int, remaining: float | None = None) -> bytes:
-            return super().encode(msgid, told, 3)
+        def encode(self, msgid: int, limit: int, remaining: float | None = None) -> bytes:
+            return super().encode(msgid, 3)
 
     with trio.fail_after(BOUND):
         with pytest.raises(ProtocolError):

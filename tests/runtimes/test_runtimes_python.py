@@ -33,7 +33,7 @@ def job(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> PythonJob:
 
 
 def sent(each: PythonJob, told: set[int]) -> list[Any]:
-    return MessageDecoder().feed(each.encode(1, told, MAX_FRAME))
+    return MessageDecoder().feed(each.preface(told, MAX_FRAME) + each.encode(1, MAX_FRAME))
 
 
 def target(each: PythonJob) -> int | bytes:

@@ -111,7 +111,19 @@ def test_only_async_methods_and_concurrency_need_trio() -> None:
 
 def test_ready_params_announce_what_the_worker_can() -> None:
     """The pid, the version of the extensions, the features, the concurrency."""
+    features = ["python", "cancel", "meta"]
     assert ready_params(Worker(3)) == {
         "pid": os.getpid(),
-        "folk": {"v": 1, "features": ["python", "cancel", "meta"], "concurrency": 3},
+        "folk": {"v": 1, "features": features, "concurrency": 3},
     }
+
+
+def test_only_one_call_at_a_time_is_said_to_be_in_order() -> None:
+    """And not in the parent's process, where no thread reads the control channel."""
+
+    def features(*args: int, **kwargs: bool) -> set[str]:
+        return set(ready_params(Worker(*args), **kwargs)["folk"]["features"])  # type: ignore[index]
+
+    assert features() >= {"order", "revoke"}
+    assert not features(2) & {"order", "revoke"}
+    assert not features(in_process=True) & {"order", "revoke"}

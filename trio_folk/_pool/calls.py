@@ -56,7 +56,7 @@ async def run(
     core.begin()
     try:
         while True:
-            incarnation = core.dispatch.decide()
+            incarnation = core.dispatch.decide(at_once=left <= 0)
             if incarnation is None:
                 since = trio.current_time()
                 incarnation = await _turn(core, left, first=again, insist=insist)
@@ -68,6 +68,7 @@ async def run(
                 else:
                     result = await run_timed(incarnation, job, seconds)
             except NotStarted:
+                incarnation.return_unused()
                 again = True
             except WorkerDied as error:
                 note_failure(core, error)
@@ -101,7 +102,7 @@ def check_timeouts(exec_timeout: float | None, queue_timeout: float | None) -> N
 
 async def run_timed(incarnation: Incarnation, job: Job, seconds: float) -> Any:
     """Run a job on this worker, against the execution clock."""
-    running = incarnation.start_clock(trio.current_time() + seconds)
+    running = incarnation.start_clock(job, seconds)
     try:
         return await incarnation.handle.execute(job)
     except WorkerDied:
@@ -127,27 +128,30 @@ def note_failure(core: Core, error: BaseException) -> None:
 
 
 async def acquire(core: Core, queue_timeout: float | None) -> Incarnation:
-    """Take a worker, now or when one has room; whoever takes it gives it back with ``core.release``.
+    """Take a worker with a free seat, now or when there is one; whoever takes it gives it back with ``core.release``.
+    It is given nothing ahead until ``keep_alone(False)``.
 
     Cancellation: nothing is taken.
     """
     check_timeouts(None, queue_timeout)
     await trio.lowlevel.checkpoint_if_cancelled()
-    incarnation = core.dispatch.decide()
+    incarnation = core.dispatch.decide(alone=True)
     if incarnation is None:
         left = core.config.queue_timeout if queue_timeout is None else queue_timeout
-        return await _turn(core, left)
+        return await _turn(core, left, alone=True)
     await trio.lowlevel.cancel_shielded_checkpoint()
     return incarnation
 
 
-async def _turn(core: Core, seconds: float, *, first: bool = False, insist: bool = False) -> Incarnation:
+async def _turn(
+    core: Core, seconds: float, *, first: bool = False, insist: bool = False, alone: bool = False
+) -> Incarnation:
     """Wait for a worker with room. A call that had its turn already and lost it waits first in line."""
     if core.degraded:
         raise core.crash_loop()
     if not first and not insist:
         _refuse_if_it_may_not_wait(core, seconds)
-    waiter = Waiter(trio.lowlevel.current_task())
+    waiter = Waiter(trio.lowlevel.current_task(), alone=alone)
     core.dispatch.queue(waiter, first=first)
 
     def withdraw(_: object) -> trio.lowlevel.Abort:
@@ -165,7 +169,7 @@ async def _turn(core: Core, seconds: float, *, first: bool = False, insist: bool
         core.counts.queue_timeouts += 1
         raise QueueTimeout(
             f"no slot of pool {core.name!r} took the call in time: {core.ready()} of {len(core.slots)} slots have a "
-            f"worker, {core.dispatch.queued} more calls wait",
+            f"worker, {core.dispatch.queued + core.dispatch.held} more calls wait",
             stage="queue",
             hint="raise slots or queue_timeout, or send fewer calls at once",
         )

@@ -17,6 +17,9 @@ from .._spawn import SpawnBudget
 
 __all__ = ["PoolConfig", "usable_cpus"]
 
+MOST_AHEAD = 1000
+"""Calls that a worker may be given at once: it remembers which of them it gives back."""
+
 
 def usable_cpus() -> int:
     """The processors that this process may use: its affinity, less what its cgroup's quota forbids."""
@@ -78,6 +81,15 @@ def _variables(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
         raise ValueError("two context variables have the same name, by which they would travel")
 
 
+def _prefetch(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    if value == "auto":
+        return
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f'prefetch is a whole number of calls or "auto", not {value!r}')
+    if not 1 <= value <= MOST_AHEAD:
+        raise ValueError(f"prefetch is from 1 to {MOST_AHEAD}, not {value!r}")
+
+
 def _share(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
     if not isinstance(value, int | float) or not 0 <= value < 1:
         raise ValueError(f"{attribute.name} is a share from 0 to less than 1, not {value!r}")
@@ -111,6 +123,11 @@ class PoolConfig:
         max_surge: how many slots at once get their new worker of a reload booted beside the old one.
         max_unavailable: how many slots at once may be without a worker in a reload, which takes less memory.
         min_uptime: a worker that dies younger, of itself, spends an attempt of the budget, as a failed boot does.
+        prefetch: how many calls a busy worker may have, the one that it runs included. With ``"auto"`` as many as it
+            will begin within a millisecond, by the pace of its last calls; with 1 it gets the next when it has
+            answered. More than one only where workers can give back what they have not begun: those of our SDK with a
+            concurrency of 1. What is stuck behind a long call is taken back: at once with ``"auto"``, with a number
+            when another worker is idle.
         budget: how many attempts to get a worker may be spent in a window; three a slot in 30 s by default.
         context: context variables whose values, where they are set, travel with each call under their names, to workers
             of our SDK; there they are in ``current_call().context``, and set where ``Worker(context=...)`` names them.
@@ -137,6 +154,7 @@ class PoolConfig:
     max_surge: int = attrs.field(default=1, validator=_count)
     max_unavailable: int = attrs.field(default=0, validator=[_count, _surge_or_not])
     min_uptime: float = attrs.field(default=1.0, validator=_number(0))
+    prefetch: int | Literal["auto"] = attrs.field(default="auto", validator=_prefetch)
     budget: SpawnBudget | None = attrs.field(
         default=None, validator=attrs.validators.optional(attrs.validators.instance_of(SpawnBudget))
     )

@@ -117,7 +117,7 @@ class Core:
 
     def release(self, incarnation: Incarnation) -> None:
         """A call on this worker has ended; decide what the worker does next."""
-        incarnation.release()
+        self.dispatch.release(incarnation)
         if incarnation.limited:
             self.look_if_due(incarnation)
         if incarnation.retiring is None:

@@ -2,13 +2,16 @@
 
 A queue before each worker lets one slow call hold back the fast ones behind it, and a counter of free
 workers drifts from the truth. So there is one queue, and only workers that are ready and have room are known
-here at all.
+here at all. A busy worker has room while its calls are so short that one more is not kept waiting, and gives back
+what it holds when one turns out long (`Holding`).
 
 Invariants
     1. Nobody waits while a worker with room is known.
-    2. A call goes to an idle worker before one that already runs something.
+    2. A call goes to an idle worker before one that runs something, and to one with a free seat before one that holds
+       it.
     3. Waiters are served first come, first served; one whose worker vanished before it started goes to the front.
     4. Every decision takes the same time however many slots there are.
+    5. A call that must run at once is never held, and no call overtakes it because of that.
 
 Knows incarnations and waiting tasks. Does not know time, the wire, or how workers come to be.
 """
@@ -28,43 +31,64 @@ __all__ = ["Dispatch", "Waiter"]
 class Waiter:
     """A task that waits for its turn; it is woken with a worker or with an error."""
 
-    __slots__ = ("error", "incarnation", "task")
+    __slots__ = ("alone", "error", "incarnation", "task")
 
-    def __init__(self, task: trio.lowlevel.Task) -> None:
+    def __init__(self, task: trio.lowlevel.Task, *, alone: bool = False) -> None:
         self.task = task
+        self.alone = alone  # it wants a free seat, and nothing held beside it
         self.incarnation: Incarnation | None = None
         self.error: Exception | None = None
 
 
 class Dispatch:
-    """The ready workers with room, and the calls that wait for one."""
+    """The ready workers with room, and the calls that wait for one.
+
+    Attributes:
+        held: calls that wait in workers.
+    """
 
     def __init__(self, max_queue: float) -> None:
         self._max_queue = max_queue
         self._idle: dict[Incarnation, None] = {}  # an ordered set; the warmest worker is last
         self._partly: dict[Incarnation, None] = {}
+        self._holding: dict[Incarnation, None] = {}
+        self._stuck: dict[Incarnation, None] = {}  # they hold calls behind a long one, and no worker was idle
         self._first: dict[Waiter, None] = {}
         self._waiting: dict[Waiter, None] = {}
         self._crowd: trio.Event | None = None  # for who wants to know that a call waits
+        self.held = 0
 
     def __repr__(self) -> str:
-        return f"<Dispatch {len(self._idle)} idle, {len(self._partly)} with room, {self.queued} queued>"
+        return (
+            f"<Dispatch {len(self._idle)} idle, {len(self._partly) + len(self._holding)} with room, "
+            f"{self.queued} queued, {self.held} held>"
+        )
 
     @property
     def queued(self) -> int:
-        """How many calls wait."""
+        """How many calls wait here."""
         return len(self._waiting) + len(self._first)
 
-    def decide(self) -> Incarnation | None:
-        """Take a worker for one call, or None if the call must wait or be refused."""
+    def decide(self, *, at_once: bool = False, alone: bool = False) -> Incarnation | None:
+        """Take a worker for one call, or None if the call must wait or be refused.
+
+        Args:
+            at_once: only a free seat will do.
+            alone: nor will it do to have other calls held there.
+        """
         if self._idle:
             incarnation, _ = self._idle.popitem()
         elif self._partly:
             incarnation = next(iter(self._partly))
             del self._partly[incarnation]
-        else:
+        elif not self._holding or at_once or alone or self._waiting or self._first or self._crowded():
             return None
-        self._give(incarnation)
+        else:
+            incarnation = next(iter(self._holding))
+            del self._holding[incarnation]
+        incarnation.shelf = None
+        self._take(incarnation, alone)
+        self._keep(incarnation)
         return incarnation
 
     def refuse_if_full(self) -> None:
@@ -73,12 +97,15 @@ class Dispatch:
         Raises:
             PoolBusy: the queue is full.
         """
-        if self.queued >= self._max_queue:
+        if self._crowded():
             raise PoolBusy(
-                f"no slot is idle and {self.queued} calls wait already",
+                f"no slot is idle and {self.queued + self.held} calls wait already",
                 stage="queue",
                 hint="try again later, or raise max_queue or slots",
             )
+
+    def _crowded(self) -> bool:
+        return len(self._waiting) + len(self._first) + self.held >= self._max_queue
 
     def queue(self, waiter: Waiter, *, first: bool = False) -> None:
         """Let a task wait: at the end, or first if it had its turn already and lost it."""
@@ -108,23 +135,41 @@ class Dispatch:
 
     def offer(self, incarnation: Incarnation) -> None:
         """A worker has room: it became ready, or a call on it ended."""
-        if incarnation.concurrency > 1:
-            self.remove(incarnation)  # it may have had room before
+        self.remove(incarnation)  # it may have had room before
         if not incarnation.serves:
             return
         while self._first or self._waiting:
             if incarnation.full:
                 return
-            waiter = self._next_waiter()
+            line = self._first or self._waiting
+            waiter = next(iter(line))
+            if waiter.alone and incarnation.load >= incarnation.concurrency:
+                return  # invariant 5: it is offered again when the next call ends
+            del line[waiter]
             waiter.incarnation = incarnation
-            self._give(incarnation)
+            self._take(incarnation, waiter.alone)
             trio.lowlevel.reschedule(waiter.task)
         self._keep(incarnation)
 
+    def release(self, incarnation: Incarnation) -> None:
+        """A call on it has ended."""
+        if incarnation.load > incarnation.concurrency:
+            self.held -= 1
+        incarnation.release()
+
+    def note_stuck(self, incarnation: Incarnation) -> None:
+        """It holds calls behind a long one: have them back, at the latest when a worker is idle."""
+        self.remove(incarnation)
+        if incarnation.urgent or self._idle:
+            incarnation.ask_back()
+        else:
+            self._stuck[incarnation] = None
+
     def remove(self, incarnation: Incarnation) -> None:
         """A worker takes no more calls."""
-        self._idle.pop(incarnation, None)
-        self._partly.pop(incarnation, None)
+        if incarnation.shelf is not None:
+            del incarnation.shelf[incarnation]
+            incarnation.shelf = None
 
     def refuse_all(self, make: Callable[[], Exception]) -> None:
         """End every wait with an error of its own."""
@@ -139,11 +184,23 @@ class Dispatch:
         del line[waiter]
         return waiter
 
-    def _give(self, incarnation: Incarnation) -> None:
+    def _take(self, incarnation: Incarnation, alone: bool) -> None:
         incarnation.take()
-        if incarnation.load < incarnation.concurrency:
-            self._keep(incarnation)
+        if alone:
+            incarnation.keep_alone(True)
+        if incarnation.load > incarnation.concurrency:
+            self.held += 1
 
     def _keep(self, incarnation: Incarnation) -> None:
-        if not incarnation.full:
-            (self._partly if incarnation.load else self._idle)[incarnation] = None
+        if incarnation.full:
+            return
+        if not incarnation.load:
+            shelf = self._idle
+            if self._stuck:
+                self._stuck.popitem()[0].ask_back()
+        elif incarnation.load < incarnation.concurrency:
+            shelf = self._partly
+        else:
+            shelf = self._holding
+        shelf[incarnation] = None
+        incarnation.shelf = shelf

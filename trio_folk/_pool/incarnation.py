@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import math
 import random
+from functools import partial
 
 import trio
 
 from .._errors import FolkError, SpawnError
 from .._spawn import SpawnPermit
-from ..abc import Rung, WorkerHandle
+from ..abc import Job, Rung, WorkerHandle
 from .config import PoolConfig
+from .holding import Holding
 from .states import TABLE, SlotEvent, SlotState, after
 
 __all__ = ["Incarnation", "Running", "Slot"]
@@ -67,8 +69,8 @@ class Running:
 
     __slots__ = ("deadline", "overdue")
 
-    def __init__(self, deadline: float) -> None:
-        self.deadline = deadline
+    def __init__(self) -> None:
+        self.deadline = math.inf
         self.overdue = False
 
 
@@ -77,8 +79,11 @@ class Incarnation:
 
     Attributes:
         slot: where it is, or was last.
-        load: calls running on it now.
+        load: calls on it now: those that run, and those that it holds.
+        concurrency: how many run at once.
+        capacity: how many it may have now.
         started: calls it was ever given.
+        shelf: where dispatch keeps it, while it has room.
         limited: whether it must be looked at between calls; its age is watched by the alarm.
         retiring: why it takes no more calls although it is healthy, or None.
     """
@@ -95,10 +100,12 @@ class Incarnation:
     ) -> None:
         self.slot = slot
         self.handle = handle
-        self.concurrency = handle.concurrency
+        self.concurrency = self.capacity = handle.concurrency
+        self._holding = Holding(handle, config.prefetch) if handle.holds else None
         self._condemned = handle.condemned
         self.load = 0
         self.started = 0
+        self.shelf: dict[Incarnation, None] | None = None
         self.retiring: str | None = None
         self.alarm = trio.CancelScope()
         self._permit = permit  # None where a reload went on without budget
@@ -111,9 +118,14 @@ class Incarnation:
         self._expires = now + config.ttl * shorter if recyclable else math.inf
         self.limited = self._last_job < math.inf or self._memory < math.inf
         self._clocks: dict[Running, None] = {}
+        if self._holding is not None:
+            self.capacity = self._holding.capacity
 
     def __repr__(self) -> str:
-        return f"<Incarnation {self.handle.id}: {self.load} running, {self.started} given>"
+        held = max(self.load - self.concurrency, 0)
+        return (
+            f"<Incarnation {self.handle.id}: {self.load - held} running, {held} held, {self.started} given>"
+        )
 
     # -- capacity
 
@@ -136,7 +148,7 @@ class Incarnation:
     @property
     def full(self) -> bool:
         """Whether it can take no further call at this moment."""
-        return self.load >= self.concurrency or self.started >= self._last_job
+        return self.load >= self.capacity or self.started >= self._last_job
 
     def take(self) -> None:
         """A call begins."""
@@ -144,12 +156,49 @@ class Incarnation:
             self.slot.on(SlotEvent.TAKE)
         self.load += 1
         self.started += 1
+        if self.load > self.concurrency and self._holding is not None and self._holding.look_at == math.inf:
+            self._watch(self._holding)
 
     def release(self) -> None:
         """A call has ended."""
         self.load -= 1
+        if self._holding is not None:
+            self._holding.adapt()
+            self.capacity = self._holding.capacity
         if not self.load and self.slot.incarnation is self:
             self.slot.on(SlotEvent.FREE)
+
+    def return_unused(self) -> None:
+        """A call that it was given was never begun: it counts for nothing."""
+        self.started -= 1
+
+    # -- holding
+
+    @property
+    def urgent(self) -> bool:
+        """Whether what is stuck in it is asked back at once."""
+        return self._holding is not None and self._holding.auto
+
+    def keep_alone(self, alone: bool) -> None:
+        """Whether it is leased: then it is given nothing else."""
+        if self._holding is not None:
+            self._holding.keep_alone(alone)
+            self.capacity = self._holding.capacity
+
+    def stuck(self, now: float) -> bool:
+        """Whether it holds calls behind one that turned out long."""
+        return self._holding is not None and self._holding.stuck(now, self.load - self.concurrency)
+
+    def ask_back(self) -> None:
+        """Have it give back what it has not begun; those calls end with NotStarted."""
+        if self._holding is not None:
+            self._holding.ask_back()
+            self.capacity = self._holding.capacity
+
+    def _watch(self, holding: Holding) -> None:
+        holding.watch(trio.current_time())
+        if holding.look_at < self.alarm.deadline:
+            self.alarm.deadline = holding.look_at
 
     def age(self, now: float) -> float:
         """Seconds since it became ready."""
@@ -206,13 +255,22 @@ class Incarnation:
 
     # -- the execution clock: one scope a worker, whose deadline only ever moves
 
-    def start_clock(self, deadline: float) -> Running:
-        """Run a call against the clock. The alarm may ring early; it is set anew then."""
-        running = Running(deadline)
+    def start_clock(self, job: Job, seconds: float) -> Running:
+        """Run a call against the clock, from now on, or if the worker holds it from when it begins."""
+        running = Running()
         self._clocks[running] = None
-        if deadline < self.alarm.deadline:
-            self.alarm.deadline = deadline
+        if self._holding is not None and self.load > 1:
+            job.begun = partial(self._begin, running, seconds)
+        else:
+            job.begun = None
+            self._begin(running, seconds)
         return running
+
+    def _begin(self, running: Running, seconds: float) -> None:
+        """The alarm may ring early; it is set anew then."""
+        running.deadline = trio.current_time() + seconds
+        if running.deadline < self.alarm.deadline:
+            self.alarm.deadline = running.deadline
 
     def stop_clock(self, running: Running) -> None:
         """The call has ended; the alarm is left where it is, which costs less than to move it."""
@@ -220,7 +278,8 @@ class Incarnation:
 
     def next_alarm(self, now: float) -> float:
         """When to look again."""
-        moments = (each for each in (self._expires, self._stable_at) if now < each)
+        look_at = math.inf if self._holding is None else self._holding.look_at
+        moments = (each for each in (self._expires, self._stable_at, look_at) if now < each)
         return min(*moments, math.inf, min((each.deadline for each in self._clocks), default=math.inf))
 
     def overdue(self, now: float) -> bool:

@@ -51,14 +51,15 @@ class WorkerPool:
 
     def __repr__(self) -> str:
         core = self._core
-        running = sum(slot.incarnation.load for slot in core.slots if slot.incarnation is not None)
+        held = core.dispatch.held
+        running = sum(slot.incarnation.load for slot in core.slots if slot.incarnation is not None) - held
         state = "closed" if core.closed.is_set() else "draining" if core.closing else "open"
         budget = core.coordinator.snapshot(core.scope)
         spent = f", {budget.failed} of {budget.attempts} attempts spent" if budget.failed else ""
         wanted = f" ({len(core.wanted())} wanted)" if core.config.fewest < len(core.slots) else ""
         return (
             f"<WorkerPool {core.name!r} {state}: {core.ready()} of {len(core.slots)} slots ready{wanted}, "
-            f"{running} calls running, {core.dispatch.queued} queued{spent}>"
+            f"{running} calls running{f', {held} held' if held else ''}, {core.dispatch.queued} queued{spent}>"
         )
 
     @property
@@ -233,6 +234,7 @@ class WorkerPool:
                 yield lease
             finally:
                 lease._end()
+                incarnation.keep_alone(False)
                 core.release(incarnation)
         finally:
             core.finish()
@@ -338,6 +340,7 @@ class WorkerPool:
             name=core.name,
             slots=slots,
             queued=core.dispatch.queued,
+            held=core.dispatch.held,
             running=sum(slot.running for slot in slots),
             ready=core.ready(),
             spares=sum(spare.incarnation is not None for spare in core.spares),

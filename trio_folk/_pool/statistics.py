@@ -23,7 +23,8 @@ class SlotStatistics:
         state: what it is doing.
         worker: ``pool/slot.incarnation`` of its ready worker, or None.
         pid: the process id of that worker, where it has one.
-        running: calls on it now.
+        running: calls that it runs now.
+        held: calls that wait in it.
         jobs: calls it was given since it became ready.
         age: seconds since then.
         failures: failed attempts in a row to get a worker.
@@ -36,6 +37,7 @@ class SlotStatistics:
     worker: str | None
     pid: int | None
     running: int
+    held: int
     jobs: int
     age: float
     failures: int
@@ -68,7 +70,8 @@ class PoolStatistics:
         name: the pool's.
         slots: one record a slot.
         queued: calls that wait for a slot.
-        running: calls on workers now.
+        held: calls that wait in workers, each behind others so short that it begins within a millisecond.
+        running: calls that workers run now.
         ready: slots whose worker could take a call now.
         spares: workers that are ready beside the slots.
         budget: the attempts to get workers: how many are used, in flight, failed, and when there are more.
@@ -84,6 +87,7 @@ class PoolStatistics:
     name: str
     slots: tuple[SlotStatistics, ...]
     queued: int
+    held: int
     running: int
     ready: int
     spares: int
@@ -109,7 +113,8 @@ def slot_statistics(slot: Slot, now: float) -> SlotStatistics:
         state=slot.state,
         worker=str(worker.handle.id) if worker else None,
         pid=worker.handle.pid if worker else None,
-        running=worker.load if worker else 0,
+        running=min(worker.load, worker.concurrency) if worker else 0,
+        held=max(worker.load - worker.concurrency, 0) if worker else 0,
         jobs=worker.started if worker else 0,
         age=worker.age(now) if worker else 0.0,
         failures=slot.failures,

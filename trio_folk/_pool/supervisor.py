@@ -199,6 +199,8 @@ async def _next_alarm(core: Core, incarnation: Incarnation) -> None:
     if incarnation.overdue(trio.current_time()):
         incarnation.handle.terminate("a call on it ran longer than its exec_timeout", Rung.TERMINATE)
     core.look_if_due(incarnation)
+    if incarnation.stuck(trio.current_time()):
+        core.dispatch.note_stuck(incarnation)
 
 
 async def _see_off(core: Core, incarnation: Incarnation) -> None:

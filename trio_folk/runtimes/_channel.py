@@ -5,21 +5,24 @@ read for themselves: whoever waits first reads for all, and hands the reading on
 
 Invariants
     1. A reply reaches the caller whose msgid it carries, once, or it breaks the channel.
-    2. Once closed, nothing is read from the socket that could reach a caller.
-    3. A call that ends with NotStarted was not read whole by the worker.
+    2. Once closed, nothing is read from the socket before the worker is dead, and no call is sent.
+    3. A call that ends with NotStarted was not begun: it was not read whole, it was given back, or the worker died
+       that begins its calls in their order, and had not answered an older one.
     4. Calls, and what must precede them, are sent in the order in which they got their msgids: the newest is
        the one that a death can leave unread.
     5. Nothing is read while nobody waits, so before a call is sent the idle socket is looked at: whatever lies
        there answers no call, and an end of file there means the call can go elsewhere unharmed.
 
 Knows a socket and the wire. Does not know processes, workers' lives, or what a call means.
+Picture: docs/design/pipelining.md
 """
 
 from __future__ import annotations
 
+import math
 import select
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from time import perf_counter
 
 import trio
@@ -28,6 +31,8 @@ from .._errors import ProtocolError
 from .._wire import MessageDecoder, Response, next_msgid
 from ..abc import NotStarted
 from ._jobs import WireJob
+from ._outbox import Outbox
+from ._waiting import CallWait, ChannelBroken
 
 __all__ = ["ChannelBroken", "TaskChannel", "was_cancelled"]
 
@@ -35,29 +40,10 @@ _RECEIVE = 65536  # bytes; larger buffers cost more to make than they save on sm
 CANCELLED = -32800
 FAIRNESS = 0.0002
 """Seconds of real time that one caller may go on calling without another task getting its turn."""
-
-
-class ChannelBroken(Exception):
-    """The channel ended while the call was, or may have been, running."""
-
-
-class _Call:
-    """One caller's wait for one reply. Its defaults belong to the class: most calls change one of them."""
-
-    reply: Response | None = None
-    broken = False
-    sent = False  # the worker may have seen some of it
-    unread = False  # the worker died without having read all of it
-    task: trio.lowlevel.Task | None = None  # parked, while another caller reads
-
-    @property
-    def over(self) -> bool:
-        return self.reply is not None or self.broken
-
-    def wake(self) -> None:
-        if self.task is not None:
-            trio.lowlevel.reschedule(self.task)
-            self.task = None
+RECALL = 1.0
+"""Seconds that a worker has to say whether it gives back the call of a caller who was cancelled."""
+_SWAY = 0.25
+"""How much the newest reply counts in the pace."""
 
 
 def was_cancelled(reply: Response) -> bool:
@@ -66,12 +52,19 @@ def was_cancelled(reply: Response) -> bool:
 
 
 class TaskChannel:
-    """Calls over one socket, as many at once as the worker declared.
+    """Calls over one socket, as many at once as its owner gives it.
 
     Args:
         sock: the parent's end, non-blocking; owned by whoever made the channel.
         limit: the longest frame in bytes, inclusive.
         on_end: told once, when the worker ended the channel (None) or broke the protocol (the error).
+
+    Attributes:
+        cancel: asks the worker to end the call with this msgid, and says how long it has for that; or None.
+        revoke: asks the worker to give back the calls with these msgids; whether it could be asked. None where the
+            worker does not begin its calls in their order.
+        pace: seconds that the last calls of an orderly worker took, or inf.
+        answered: how many replies have come from it.
     """
 
     def __init__(
@@ -81,85 +74,131 @@ class TaskChannel:
         self._limit = limit
         self._on_end = on_end
         self._decoder = MessageDecoder(limit)
-        self._calls: dict[int, _Call] = {}
+        self._outbox: Outbox[CallWait] = Outbox(sock)
+        self._calls: dict[int, CallWait] = {}  # not answered, oldest first, even if their callers have left
+        self._passed_over: set[int] = set()  # given back, which the worker has yet to say
         self._told: set[int] = set()
         self._last_msgid = 0
-        self._reader: _Call | None = None
-        self._sending = False
+        self._reader: CallWait | None = None
+        self._heir: CallWait | None = None  # was woken to read next
+        self._pump: trio.lowlevel.Task | None = None  # parked, while there is nothing to send
         self._switched = 0.0
-        self._turn = trio.lowlevel.ParkingLot()
+        self._since = 0.0  # when the oldest call began, or the last reply came
         self._look = select.poll()
         self._look.register(sock, select.POLLIN)
+        self.cancel: Callable[[int], float] | None = None
+        self.revoke: Callable[[list[int]], bool] | None = None
+        self.pace = math.inf
+        self.answered = 0
         self.open = True
         self.abandoned = False
         self.error: ProtocolError | None = None
 
     @property
     def running(self) -> int:
-        """How many calls were sent and not answered."""
-        return len(self._calls)
+        """How many callers wait for a reply."""
+        return sum(not call.over for call in self._calls.values())
 
-    async def request(
-        self, job: WireJob, remaining: float | None = None, cancel: Callable[[int], float] | None = None
-    ) -> Response:
+    async def request(self, job: WireJob, remaining: float | None = None) -> Response:
         """Send a job and return its reply.
 
         Args:
             job: what to send.
             remaining: seconds until the caller gives up; None where the worker takes no circumstances.
-            cancel: asks the worker to end the call with this msgid, and says how long it has for that.
 
         Raises:
-            NotStarted: the channel ended before the whole request was sent.
-            ChannelBroken: it ended, or was closed, afterwards.
+            NotStarted: the worker has not begun it, and will not.
+            ChannelBroken: the channel ended, or was closed, when it may have.
             ProtocolError: the worker sent something that is not a reply to any call.
 
-        Cancellation: the worker is asked to end the call, and what it then answers is returned. If it does not answer
-        in time, or cannot be asked, the channel is `abandoned`: its owner must close it.
+        Cancellation: a call that the worker only holds is taken back. For any other the worker is asked to end it, and
+        what it then answers is returned. If it does not answer in time, or cannot be asked, the channel is
+        `abandoned`: its owner must close it.
         """
         if not self._calls and self.open and self._look.poll(0):
             self._receive()  # invariant 5
-        if self._sending:
-            await self._turn.park()  # until whoever sent before hands its turn on, or the channel is closed
         if not self.open:
             raise NotStarted
-        self._sending = True
         msgid = next_msgid(self._last_msgid)
-        call = _Call()
+        frame = job.encode(msgid, self._limit, remaining)
+        preface = job.preface(self._told, self._limit)
+        self._last_msgid = msgid
+        call = CallWait()
+        busy = bool(self._calls or self._outbox)
+        self._calls[msgid] = call
         try:
-            try:
-                frames = job.encode(msgid, self._told, self._limit, remaining)
-                self._last_msgid = msgid
-                self._calls[msgid] = call
-                sent = self._send(frames, call)
-                if sent < len(frames):
-                    await self._send_rest(frames, sent, call)
-            finally:
-                if self._turn:
-                    self._turn.unpark()  # it is sending now: nobody gets in between (invariant 4)
-                else:
-                    self._sending = False
-            if self._reader is None and self._receive() and call.reply is not None:
-                # It answered while we sent: the common case where both share a CPU.
-                if self._calls:
-                    self._hand_on()  # the answer may have been that of the one who was to read next
-                if perf_counter() - self._switched > FAIRNESS:
-                    await trio.lowlevel.cancel_shielded_checkpoint()
-                    self._switched = perf_counter()
-            elif cancel is None:
-                await self._reply_to(call)
+            if busy:
+                if preface:
+                    self._outbox.add(preface, CallWait())  # stays, should the call be withdrawn
+                self._post(frame, call, job)
+                await self._reply_or_end(msgid, call)
             else:
-                await self._reply_or_end(msgid, call, cancel)
+                self._send(preface + frame if preface else frame, call, job)
+                if call.fate is None and self._reader is None and self._receive() and call.reply is not None:
+                    # It answered while we sent: the common case where both share a CPU.
+                    if perf_counter() - self._switched > FAIRNESS:
+                        await trio.lowlevel.cancel_shielded_checkpoint()
+                        self._switched = perf_counter()
+                else:
+                    await self._reply_or_end(msgid, call)
         except BaseException:
-            self.abandoned = self.abandoned or (call.sent and not call.over)
+            if not call.over:
+                self.abandoned = True
+                call.fate = ChannelBroken
             raise
-        finally:
-            self._calls.pop(msgid, None)
         if call.reply is None:
-            if call.unread:
+            if call.fate is NotStarted:
                 raise NotStarted
             raise self.error or ChannelBroken
         return call.reply
+
+    async def pump(self) -> None:
+        """Send what waits in the outbox, for as long as the channel is open. Without it only idle workers get calls.
+
+        Cancellation leaves there what waits there.
+        """
+        while self.open:
+            try:
+                while not self._outbox.flush():
+                    await trio.lowlevel.wait_writable(self._sock)
+            except trio.ClosedResourceError:
+                continue  # it was closed, or whoever reads was woken
+            except OSError:
+                self._fail()
+                return
+            self._pump = trio.lowlevel.current_task()
+            await trio.lowlevel.wait_task_rescheduled(self._unpump)
+
+    def recall(self) -> bool:
+        """Ask for the calls that have not begun; each one given back ends with NotStarted. Whether there are any."""
+        msgids = [msgid for msgid, call in self._held() if not call.recalled]
+        if not msgids or self.revoke is None or not self.revoke(msgids):
+            return False
+        for msgid in msgids:
+            self._calls[msgid].recalled = True
+        return True
+
+    def take_back(self, given_back: Iterable[int], late: Iterable[int]) -> None:
+        """The worker has not begun the first, and never will; with the others it has.
+
+        Raises:
+            ProtocolError: it gives back what nobody asked for.
+        """
+        for msgid in given_back:
+            if msgid in self._passed_over:
+                self._passed_over.discard(msgid)
+                continue
+            call = self._calls.get(msgid)
+            if call is None or not call.recalled:
+                raise ProtocolError(f"it gives back call {msgid!r:.50}, which nobody asked for")
+            del self._calls[msgid]
+            self._end(call, NotStarted)
+        for msgid in late:
+            call = self._calls.get(msgid)
+            if call is not None:
+                call.recalled = False
+                if call.leaving:
+                    self._wake(call)
 
     def half_close(self) -> None:
         """Let the worker see the end of file; replies still come."""
@@ -169,87 +208,152 @@ class TaskChannel:
             return  # the worker was faster
 
     def close(self) -> None:
-        """End every call that still waits; nothing more is read."""
+        """End the call that runs, and what was not sent. What the worker holds waits for its death, or for `give_up`:
+        until then it may begin that."""
         if not self.open:
             return
-        self.open = False
-        for call in self._calls.values():
-            call.broken = True
-            call.wake()
-        self._turn.unpark_all()
-        if self._reader is not None or self._sending:
-            trio.lowlevel.notify_closing(self._sock)
+        held = dict(self._held())
+        self._shut()
+        for msgid, call in self._calls.items():
+            if not call.sent:
+                self._end(call, NotStarted)
+            elif msgid not in held:
+                self._end(call, ChannelBroken)
 
     def close_after_death(self) -> None:
-        """Read what the dead worker still managed to answer, then close."""
-        self._drain()
+        """Read what the dead worker still managed to answer, then end the others."""
+        while self._receive():
+            continue
+        self._judge()
+
+    def give_up(self) -> None:
+        """Nobody will ever know what became of the calls that still wait."""
         self.close()
+        for call in self._calls.values():
+            self._end(call, ChannelBroken)
 
-    def _send(self, frames: bytes | memoryview, call: _Call) -> int:
-        """Send what the socket takes now; how much that was."""
-        call.sent = True
+    # -- sending
+
+    def _send(self, frame: bytes, call: CallWait, job: WireJob) -> None:
+        """To an idle worker: at once."""
+        if job.begun is not None:
+            job.begun()
+        if self.revoke is not None:
+            self._since = perf_counter()
         try:
-            return self._sock.send(frames)
-        except BlockingIOError:
-            return 0
+            self._outbox.send(frame, call)
         except OSError:
-            self._drain()
-            self._ended()
-            raise NotStarted from None  # a frame cut short is none: invariant 3
+            self._fail()
+        else:
+            if self._outbox:
+                self._wake_pump()
 
-    async def _send_rest(self, frames: bytes, sent: int, call: _Call) -> None:
-        """Send what is left. Meanwhile others wait for their turn: the frames of two calls are never mixed."""
-        rest = memoryview(frames)[sent:]
-        try:
-            while rest:
-                await trio.lowlevel.wait_writable(self._sock)
-                rest = rest[self._send(rest, call) :]
-        except trio.ClosedResourceError:
-            raise NotStarted from None
+    def _post(self, frame: bytes, call: CallWait, job: WireJob) -> None:
+        """To a busy one: together with whatever else is posted in this tick."""
+        if job.begun is not None:
+            if self.revoke is None:
+                job.begun()
+            else:
+                call.begun = job.begun
+        self._outbox.add(frame, call)
+        self._wake_pump()
 
-    async def _reply_or_end(self, msgid: int, call: _Call, cancel: Callable[[int], float]) -> None:
+    def _wake_pump(self) -> None:
+        if self._pump is not None:
+            trio.lowlevel.reschedule(self._pump)
+            self._pump = None
+
+    def _unpump(self, _: object) -> trio.lowlevel.Abort:
+        self._pump = None
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    def _fail(self) -> None:
+        """Nothing can be sent: the worker's end of the socket is closed."""
+        while self.open and self._receive():
+            continue
+        self._ended()
+
+    # -- waiting
+
+    async def _reply_or_end(self, msgid: int, call: CallWait) -> None:
         try:
             await self._reply_to(call)
         except trio.Cancelled:
-            grace = cancel(msgid)
-            if grace > 0:
-                with trio.CancelScope(deadline=trio.current_time() + grace, shield=True):
-                    await self._reply_to(call)
+            if not call.over:
+                await self._leave(msgid, call)
             if call.reply is None:
                 raise
 
-    async def _reply_to(self, call: _Call) -> None:
-        while not call.over:
-            if self._reader is None:
-                self._reader = call
+    async def _leave(self, msgid: int, call: CallWait) -> None:
+        """The caller wants no reply any more. If the call is not over when this returns, the worker must be ended."""
+        if not call.sent and self._outbox.withdraw(call):
+            call.fate = NotStarted
+            del self._calls[msgid]
+        elif self._holds(msgid):
+            await self._have_given_back(msgid, call)
+        if not call.over and self.cancel is not None:
+            await self._reply_within(self.cancel(msgid), call)
+
+    async def _have_given_back(self, msgid: int, call: CallWait) -> None:
+        """Return when the worker has said whether it gives it back, or its time is over."""
+        if call.recalled or (self.revoke is not None and self.revoke([msgid])):
+            call.recalled = call.leaving = True
+            await self._reply_within(RECALL, call)
+            call.leaving = False
+
+    async def _reply_within(self, seconds: float, call: CallWait) -> None:
+        if seconds > 0:
+            with trio.CancelScope(deadline=trio.current_time() + seconds, shield=True):
+                await self._reply_to(call)
+
+    async def _reply_to(self, call: CallWait) -> None:
+        while not call.done:
+            if self.open and self._reader is None and (self._heir is None or self._heir is call):
+                self._heir, self._reader = None, call
                 try:
-                    await self._read_until_over(call)
+                    await self._read_for(call)
                 finally:
                     self._reader = None
                     self._hand_on()
             else:
-                call.task = trio.lowlevel.current_task()
-                await trio.lowlevel.wait_task_rescheduled(lambda _: self._unpark(call))
+                await call.park()
+        if self._heir is call:  # something became of it before its turn to read came
+            self._hand_on()
 
-    async def _read_until_over(self, call: _Call) -> None:
-        while not call.over:
+    async def _read_for(self, call: CallWait) -> None:
+        while self.open and not call.done:
             if self._receive() is None:
                 try:
                     await trio.lowlevel.wait_readable(self._sock)
                 except trio.ClosedResourceError:
-                    return  # close() woke us, and has said what becomes of the call
+                    continue  # it was closed, or something has become of the call
                 self._switched = perf_counter()
 
-    def _unpark(self, call: _Call) -> trio.lowlevel.Abort:
-        call.task = None
-        return trio.lowlevel.Abort.SUCCEEDED
+    def _wake(self, call: CallWait) -> None:
+        if call is self._reader:
+            trio.lowlevel.notify_closing(self._sock)  # nothing else wakes whoever waits for a socket
+        else:
+            call.wake()
 
     def _hand_on(self) -> None:
         """Whoever still waits for a reply reads next."""
+        self._heir = None
         for call in self._calls.values():
-            if call.task is not None:
+            if call.parked:
+                self._heir = call
                 call.wake()
                 return
+
+    # -- what the worker holds
+
+    def _held(self) -> Iterable[tuple[int, CallWait]]:
+        """The calls that it has been given and need not have begun: all but the oldest, if it is orderly."""
+        return list(self._calls.items())[1:] if self.revoke is not None else ()
+
+    def _holds(self, msgid: int) -> bool:
+        return self.revoke is not None and msgid != next(iter(self._calls))
+
+    # -- replies
 
     def _receive(self) -> bool | None:
         """Take in what is there: True if there was something, None if not yet, False at the end."""
@@ -259,9 +363,9 @@ class TaskChannel:
             return None
         except ConnectionResetError:
             # unix(7) sockets: the peer closed with data unread, so the last request never was a whole frame there
-            for call in reversed(self._calls.values()):
-                call.unread = True
-                break
+            newest = self._outbox.newest
+            if newest is not None and not newest.over:
+                newest.fate = NotStarted
             data = b""
         except OSError:
             data = b""
@@ -275,22 +379,56 @@ class TaskChannel:
             return False
         return True
 
-    def _drain(self) -> None:
-        """Take in all that is there, and wait for nothing."""
-        while self.open and self._receive():
-            continue
-
     def _deliver(self, data: bytes) -> None:
-        for message in self._decoder.feed(data):
+        messages = self._decoder.feed(data)
+        for message in messages:
             if type(message) is not Response:
                 raise ProtocolError(f"a worker sends only replies on its task channel, not {message!r:.200}")
-            call = self._calls.pop(message.msgid, None)
-            if call is None:
-                raise ProtocolError(f"a reply to call {message.msgid}, which nobody waits for")
-            call.reply = message
-            call.wake()
+            self._answer(message)
+        if self.revoke is not None and messages:
+            self._keep_pace(len(messages))
         if not self._decoder.clean:
             self._object_to_the_rest()
+
+    def _answer(self, reply: Response) -> None:
+        msgid = reply.msgid
+        if self.revoke is not None and self._calls and msgid != next(iter(self._calls)):
+            self._pass_over(msgid)
+        call = self._calls.pop(msgid, None)
+        if call is None:
+            raise ProtocolError(f"a reply to call {msgid}, which nobody waits for")
+        if call.fate is None:
+            call.reply = reply
+            call.wake()
+
+    def _pass_over(self, msgid: int) -> None:
+        """A reply out of turn: what is older was given back, and that is told on the other channel."""
+        for older, call in list(self._calls.items()):
+            if older == msgid:
+                return
+            if not call.recalled:
+                raise ProtocolError(f"a reply to call {msgid}, before that to call {older}")
+            self._passed_over.add(older)
+            del self._calls[older]
+            self._end(call, NotStarted)
+
+    def _keep_pace(self, count: int) -> None:
+        """So many calls were answered, one after another; the next one has begun."""
+        now = perf_counter()
+        pace = (now - self._since) / count
+        self._since = now
+        if self.pace == math.inf:
+            self.pace = pace
+        elif pace < self.pace:
+            self.pace += (pace - self.pace) / 2
+        else:
+            self.pace += (pace - self.pace) / (4 if self._calls or pace > 0.001 else 16)
+        self.answered += count
+        for call in self._calls.values():
+            if call.begun is not None:
+                call.begun()
+                call.begun = None
+            return
 
     def _object_to_the_rest(self) -> None:
         """The beginning of a reply may lie there; nothing else may."""
@@ -299,8 +437,39 @@ class TaskChannel:
         if not self._calls:
             raise ProtocolError("bytes that answer no call")
 
+    # -- the end
+
     def _ended(self, error: ProtocolError | None = None) -> None:
-        if self.open:
-            self.error = error
-            self.close()
-            self._on_end(error)
+        """The worker has closed its end, so that all it had to say was read; or it talks nonsense."""
+        if not self.open:
+            return
+        self.error = error
+        if error is None:
+            self._judge()
+        else:
+            self.give_up()
+        self._on_end(error)
+
+    def _judge(self) -> None:
+        """End the calls of a worker that says and begins nothing any more."""
+        self._shut()
+        may_have_begun = True
+        for call in self._calls.values():
+            if call.sent and may_have_begun and call.fate is not NotStarted:
+                self._end(call, ChannelBroken)
+                may_have_begun = self.revoke is None  # of an orderly worker the oldest alone
+            else:
+                self._end(call, NotStarted)
+
+    def _shut(self) -> None:
+        if not self.open:
+            return
+        self.open = False
+        if self._reader is not None or self._outbox:
+            trio.lowlevel.notify_closing(self._sock)
+        self._outbox.clear()
+        self._wake_pump()
+
+    def _end(self, call: CallWait, fate: type[ChannelBroken | NotStarted]) -> None:
+        call.fate = call.fate or fate
+        self._wake(call)

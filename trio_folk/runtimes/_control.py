@@ -6,6 +6,7 @@ Knows the wire's notifications. Does not know what a call is, nor processes or s
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -14,7 +15,7 @@ import trio
 from .._errors import ProtocolError
 from .._wire import Message, MessageDecoder, Notify, encode_notify
 
-__all__ = ["Announcement", "ControlChannel", "Refusal", "fork_ready"]
+__all__ = ["Announcement", "ControlChannel", "Refusal", "fork_ready", "revoked"]
 
 _RECEIVE = 4096  # bytes: a control message is short
 _TEXT = 65536  # characters of a worker's own message or traceback that are kept
@@ -54,14 +55,16 @@ class ControlChannel:
         self._decoder.close()
         return None
 
-    async def end(self) -> None:
-        """Return at the end of file. Notifications that nobody asked for are ignored: newer workers may send them.
+    async def listen(self, hear: Callable[[Notify], object]) -> None:
+        """Hand each notification to `hear`, until the end of file.
 
         Raises:
-            ProtocolError: what came is not the protocol.
+            ProtocolError: what came is not the protocol. So does whatever `hear` raises.
         """
-        while await self.receive():
-            continue
+        while messages := await self.receive():
+            for message in messages:
+                if type(message) is Notify:
+                    hear(message)
 
     async def receive(self) -> list[Message]:
         """The next messages; none at the end of file.
@@ -76,7 +79,14 @@ class ControlChannel:
 
     def cancel(self, msgid: int) -> bool:
         """Tell the worker that nobody wants this answer; False if it does not listen."""
-        frame = encode_notify("folk.cancel", {"msgid": msgid})
+        return self._tell("folk.cancel", {"msgid": msgid})
+
+    def revoke(self, msgids: list[int]) -> bool:
+        """Ask the worker to give these calls back, if it has not begun them; False if it does not listen."""
+        return self._tell("folk.revoke", {"msgids": msgids})
+
+    def _tell(self, method: str, params: object) -> bool:
+        frame = encode_notify(method, params)
         try:
             return self._sock.send(frame) == len(frame)  # a channel that takes no whole frame is not read
         except OSError:
@@ -120,6 +130,20 @@ def fork_ready(message: Message) -> frozenset[str] | Refusal:
         f"a zygote's first message must be control.fork-ready, not {message!r:.200}",
         hint="see docs/protocol.md, 'Fork masters'",
     )
+
+
+def revoked(params: Any) -> tuple[list[int], list[int]]:
+    """What the params of ``folk.revoked`` say: the calls that are given back, and those that had begun.
+
+    Raises:
+        ProtocolError: they are something else.
+    """
+    told = params if isinstance(params, dict) else {}
+    lists = told.get("msgids"), told.get("late")
+    for each in lists:
+        if not isinstance(each, list) or not all(type(msgid) is int for msgid in each):
+            raise ProtocolError(f"folk.revoked carries two arrays of msgids, not {params!r:.100}")
+    return lists  # type: ignore[return-value]
 
 
 def _announcement(params: Any) -> Announcement:

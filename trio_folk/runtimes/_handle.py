@@ -23,9 +23,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import trio
 
 from .._errors import BootFailed, FolkError, ProtocolError, WorkerDied
+from .._wire import Notify
 from ..abc import Birth, Job, NotStarted, Rung, WorkerExit, WorkerHandle
 from ._channel import ChannelBroken, TaskChannel, was_cancelled
-from ._control import Announcement, ControlChannel, Refusal
+from ._control import Announcement, ControlChannel, Refusal, revoked
 from ._jobs import WireJob
 from ._sockets import Sockets
 
@@ -67,7 +68,6 @@ class SocketWorker(WorkerHandle):
         self._silent = False  # it closed a channel; should it be dead, that is the better reason
         self._ladder = birth.ladder
         self._meta = False
-        self._cancel: Callable[[int], float] | None = None
         self._asked_at: float | None = None
         self._condemned_at = 0.0
         self._gone_at = 0.0
@@ -113,7 +113,7 @@ class SocketWorker(WorkerHandle):
         if self.reason is not None:
             raise NotStarted  # invariant 1
         try:
-            reply = await self._tasks.request(job, self._remaining(), self._cancel)
+            reply = await self._tasks.request(job, self._remaining())
         except ChannelBroken:
             if not self._cut:
                 await self._autopsy()
@@ -182,6 +182,17 @@ class SocketWorker(WorkerHandle):
             self.condemned.set()
             self._said.set()
 
+    @property
+    def pace(self) -> float:
+        return self._tasks.pace
+
+    @property
+    def answered(self) -> int:
+        return self._tasks.answered
+
+    def recall(self) -> bool:
+        return self._tasks.recall()
+
     def memory(self) -> int | None:
         if self.pid is None or self.exit is not None:
             return None
@@ -220,8 +231,12 @@ class SocketWorker(WorkerHandle):
     def note_end(self) -> None:
         """The worker is gone, and nothing of it is left."""
         self.condemn("it ended")
-        self._tasks.close()
+        self._tasks.give_up()
         self.ended.set()
+
+    async def pump(self) -> None:
+        """Send what a busy worker is given."""
+        await self._tasks.pump()
 
     async def attend(self) -> None:
         """Follow the control channel to its end."""
@@ -229,7 +244,7 @@ class SocketWorker(WorkerHandle):
             said = await self._control.first()
             if isinstance(said, Announcement):
                 self._become_ready(said)
-                await self._control.end()
+                await self._control.listen(self._hear)
             elif isinstance(said, Refusal):
                 self._refuse(said)
                 return
@@ -243,13 +258,21 @@ class SocketWorker(WorkerHandle):
             await self.condemned.wait()
         self._fall_silent("it closed its control channel")
 
+    def _hear(self, told: Notify) -> None:
+        """What a ready worker says on its control channel. What nobody asked for is ignored: newer ones say more."""
+        if told.method == "folk.revoked" and self._tasks.open:
+            self._tasks.take_back(*revoked(told.params))
+
     def _become_ready(self, said: Announcement) -> None:
         if not self.condemned.is_set():
             self.concurrency = said.concurrency
             self.features = said.features
             self._meta = "meta" in said.features
             if "cancel" in said.features and self._ladder.cancel > 0:
-                self._cancel = self._ask_to_end
+                self._tasks.cancel = self._ask_to_end
+            if self.concurrency == 1 and said.features >= {"order", "revoke"}:
+                self._tasks.revoke = self._control.revoke
+                self.holds = True
             self._ready = True
             self._said.set()
 

@@ -37,11 +37,18 @@ class WireJob(Job):
     def size(self) -> int:
         return len(self.params)
 
-    def encode(self, msgid: int, told: set[int], limit: int, remaining: float | None = None) -> bytes:
-        """The frames to send.
+    def preface(self, told: set[int], limit: int) -> bytes:
+        """The frames that must come before its own; mostly none.
 
         Args:
             told: what this worker was already told, and is added to.
+        """
+        return b""
+
+    def encode(self, msgid: int, limit: int, remaining: float | None = None) -> bytes:
+        """The frame to send.
+
+        Args:
             remaining: seconds until the caller gives up, or inf; None where the worker takes no circumstances.
         """
         if remaining is None or (remaining == math.inf and not self.context):

@@ -57,6 +57,7 @@ async def _attend(
     with crew:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(worker.attend)
+            nursery.start_soon(worker.pump)
             nursery.start_soon(_watch, worker, body)
             async with trio.open_nursery() as output:
                 for drain in drains:

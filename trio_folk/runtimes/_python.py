@@ -48,12 +48,12 @@ class PythonJob(WireJob):
     def _name(self) -> str:
         return name_of(self._fn)
 
-    def encode(self, msgid: int, told: set[int], limit: int, remaining: float | None = None) -> bytes:
-        request = super().encode(msgid, told, limit, remaining)
+    def preface(self, told: set[int], limit: int) -> bytes:
         if self._number is None or self._number in told:
-            return request
+            return b""
+        definition = encode_notify("folk.define", [self._number, self._definition], limit)
         told.add(self._number)
-        return encode_notify("folk.define", [self._number, self._definition], limit) + request
+        return definition
 
     def value(self, result: Any) -> Any:
         try:

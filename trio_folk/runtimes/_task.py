@@ -137,6 +137,6 @@ class TaskRuntime(WireRuntime):
             }
             sockets.child_control.sendall(encode_notify("folk.failed", told))
             return WorkerExit(code=1)
-        sockets.child_control.sendall(encode_notify("control.ready", ready_params(worker)))
+        sockets.child_control.sendall(encode_notify("control.ready", ready_params(worker, in_process=True)))
         await serve(worker, sockets.child_task, sockets.child_control, limit=self._max_frame, in_process=True)
         return WorkerExit(code=0)

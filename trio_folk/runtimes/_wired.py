@@ -24,9 +24,7 @@ class WireRuntime(Runtime):
     def prepare(self, method: str, params: object) -> Job:
         return MethodJob(method, params, self._max_frame)
 
-    def prepare_python(
-        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> Job:
+    def prepare_python(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Job:
         self._need_python()
         return PythonJob(fn, args, kwargs, self._max_frame)
 

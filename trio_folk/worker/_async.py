@@ -5,7 +5,8 @@ method's failure into its nursery takes the other calls down. This one reads whe
 answers every failure where it happens.
 
 Invariants
-    1. No more calls run than the worker declared; those beyond them are at most what one read brought.
+    1. No more calls run than the worker declared; those beyond them are at most what one read brought. Of a single
+       seat they are begun in their order, each when the reply to the last has left, and until then given back.
     2. A frame is written whole before the next one begins.
     3. A method's failure never reaches another call; a cancellation of the loop reaches all, and no method
        can swallow it.
@@ -146,8 +147,10 @@ class _Server:
     async def _turn(self, nursery: trio.Nursery) -> bool:
         """Take what one read brings; a frame of its own, so that nothing of it stays."""
         data = await _read(self._fd)
-        for message in self._decoder.feed(data):
-            await self._take(message, nursery)
+        messages = self._decoder.feed(data)
+        messages.reverse()
+        while messages:
+            await self._take(messages.pop(), nursery)
         return bool(data) and self._decoder.error is None
 
     async def _take(self, message: Message, nursery: trio.Nursery) -> None:
@@ -168,6 +171,10 @@ class _Server:
             self._seats.release()
 
     async def _serve(self, request: Request) -> None:
+        running = self._running
+        running.begun = request.msgid
+        if running.revoked and running.was_given_back(request.msgid):
+            return
         try:
             frame = await self._answer(request)
         finally:

@@ -6,12 +6,14 @@ methods are all synchronous, so what `checkpoint` raises there is an exception o
 Invariants
     1. A call that was answered is not cancelled any more, and never the next one in its place.
     2. What came before its request is remembered until then, and never grows without bound.
+    3. A call was either begun or given back, and both threads agree on which.
 
 Knows msgids and a clock. Does not know how calls come or are answered.
 """
 
 from __future__ import annotations
 
+import _thread
 import time
 from _contextvars import ContextVar  # the module around it adds nothing
 
@@ -20,12 +22,27 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
-__all__ = ["CANCEL", "Adopted", "CallCancelled", "CurrentCall", "Running", "current_call", "entered", "only"]
+__all__ = [
+    "CANCEL",
+    "REVOKE",
+    "Adopted",
+    "CallCancelled",
+    "CurrentCall",
+    "Running",
+    "current_call",
+    "entered",
+    "only",
+]
 
 CANCEL = "folk.cancel"
+REVOKE = "folk.revoke"
 _REMEMBERED = 1024  # cancellations; those of calls already answered stay until there are so many
 _NO_CONTEXT: Mapping[str, Any] = {}
 _INF = float("inf")
+_MASK, _HALF = (
+    0xFFFF_FFFF,
+    0x8000_0000,
+)  # msgids grow, and wrap: less than half of them apart says which was first
 
 
 class CallCancelled(BaseException):
@@ -40,13 +57,19 @@ class Running:
 
     Attributes:
         msgid: of the call that a loop of one call at a time runs now.
+        begun: the newest call that such a loop has begun; written before `revoked` is looked at.
+        cancelled: what nobody wants any more.
+        revoked: what was given back before it came.
         on_cancel: told each cancelled msgid, in the thread that reads the control channel.
     """
 
     def __init__(self) -> None:
         self.msgid = 0
+        self.begun = 0
         self.on_cancel: Callable[[int], object] | None = None
         self.cancelled: set[int] = set()
+        self.revoked: set[int] = set()
+        self._settling = _thread.allocate_lock()
         self._circumstances: dict[int, tuple[float, Mapping[str, Any]]] = {}
 
     def cancel(self, params: object) -> None:
@@ -59,6 +82,35 @@ class Running:
         self.cancelled.add(msgid)
         if self.on_cancel is not None:
             self.on_cancel(msgid)
+
+    def revoke(self, params: object) -> dict[str, list[int]]:
+        """The params of ``folk.revoke`` have come; those of the answer.
+
+        For the thread that reads the control channel. Each call is given back, and never begun, or it is too late.
+        """
+        asked = params.get("msgids") if isinstance(params, dict) else None
+        given_back: list[int] = []
+        too_late: list[int] = []
+        for msgid in asked if isinstance(asked, list) else ():
+            if type(msgid) is int:
+                (given_back if self._give_back(msgid) else too_late).append(msgid)
+        return {"msgids": given_back, "late": too_late}
+
+    def _give_back(self, msgid: int) -> bool:
+        with self._settling:
+            self.revoked.add(msgid)
+            if (self.begun - msgid) & _MASK >= _HALF and len(self.revoked) <= _REMEMBERED:
+                return True
+            self.revoked.discard(msgid)  # it has begun; or somebody gives back what he never sent
+            return False
+
+    def was_given_back(self, msgid: int) -> bool:
+        """Whether the call that was just written to `begun` must not begin after all. For the loop."""
+        with self._settling:
+            if msgid in self.revoked:
+                self.revoked.discard(msgid)
+                return True
+            return False
 
     def note(self, msgid: int, deadline: float, context: Mapping[str, Any]) -> None:
         """What came with a call."""

@@ -1,7 +1,7 @@
 """The loop of a worker whose methods are all synchronous: one call at a time, in the main thread, no trio.
 
-A worker that read ahead would sit on calls which another slot could have run. It takes the next call when the
-reply to the last one has left.
+A worker that collects calls sits on what another slot could have run. This one may be sent several, but begins
+one when the reply to the last has left, and until then gives any of the others back.
 
 Invariants
     1. Calls run strictly in the order they came, and each reply is written whole before the next call starts.
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 
-from .._wire import MessageDecoder, Notify, Request
+from .._wire import Message, MessageDecoder, Notify, Request
 from ._current import Adopted, Running, only
 from ._dispatch import EXECUTE, answer, cancelled, unwrap
 from ._python import DEFINE, Functions
@@ -58,20 +58,32 @@ def _turn(
         data = os.read(fd, READ)
     except ConnectionResetError:  # the parent closed its end with our replies unread in it
         return False
-    for message in decoder.feed(data):
-        if type(message) is Request:
-            running.msgid = message.msgid
-            if running.cancelled or message.method == EXECUTE:
-                frame = _answer_with_care(worker, functions, message, limit, running)
-            else:
-                frame = answer(worker, functions, message, limit)
-            if running.cancelled:
-                running.settle(message.msgid)
-            running.msgid = 0
-            write_whole(fd, frame)
-        elif type(message) is Notify and message.method == DEFINE:
-            functions.define(message.params)
+    messages = decoder.feed(data)
+    messages.reverse()
+    while messages:
+        _take(messages.pop(), worker, functions, fd, limit, running)
     return bool(data) and decoder.error is None
+
+
+def _take(
+    message: Message, worker: Worker, functions: Functions, fd: int, limit: int, running: Running
+) -> None:
+    """Answer a request, unless it was given back; keep a definition."""
+    if type(message) is Request:
+        msgid = running.begun = running.msgid = message.msgid
+        if running.revoked and running.was_given_back(msgid):
+            running.msgid = 0
+            return
+        if running.cancelled or message.method == EXECUTE:
+            frame = _answer_with_care(worker, functions, message, limit, running)
+        else:
+            frame = answer(worker, functions, message, limit)
+        if running.cancelled:
+            running.settle(msgid)
+        running.msgid = 0
+        write_whole(fd, frame)
+    elif type(message) is Notify and message.method == DEFINE:
+        functions.define(message.params)
 
 
 def _answer_with_care(

@@ -34,6 +34,7 @@ else:
 __all__ = ["Method", "Worker", "ready_params"]
 
 FEATURES = ("python", "cancel", "meta")
+_ONE_BY_ONE = ("order", "revoke")
 _RESERVED = "folk."
 _MOST = 65536  # calls at once; the parent refuses to believe more
 _COROUTINE = 0x80  # inspect.CO_COROUTINE; importing inspect costs more than all the rest
@@ -132,9 +133,11 @@ class Worker:
         return f"<Worker concurrency={self._concurrency}, methods: {', '.join(sorted(self._methods))}>"
 
 
-def ready_params(worker: Worker) -> dict[str, object]:
-    """What ``control.ready`` says of this worker."""
-    folk = {"v": 1, "features": list(FEATURES), "concurrency": worker.concurrency}
+def ready_params(worker: Worker, *, in_process: bool = False) -> dict[str, object]:
+    """What ``control.ready`` says of this worker. In the parent's own process it has no thread to give calls back."""
+    ordered = worker.concurrency == 1 and not in_process
+    features = [*FEATURES, *(_ONE_BY_ONE if ordered else ())]
+    folk = {"v": 1, "features": features, "concurrency": worker.concurrency}
     return {"pid": os.getpid(), "folk": folk}
 
 

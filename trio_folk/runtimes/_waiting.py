@@ -1,0 +1,70 @@
+"""One caller's wait for the reply to one call.
+
+Knows a task. Does not know sockets, msgids, or who else waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import trio
+
+from .._wire import Response
+from ..abc import NotStarted
+
+__all__ = ["CallWait", "ChannelBroken"]
+
+
+class ChannelBroken(Exception):
+    """The channel ended while the call was, or may have been, running."""
+
+
+class CallWait:
+    """What has become of a call. Its defaults belong to the class: most calls change one of them.
+
+    Attributes:
+        reply: what the worker answered.
+        fate: how the call ended without an answer.
+        sent: whether the socket has taken all of it.
+        recalled: whether the worker was asked to give it back, and has said nothing of it yet.
+        leaving: whether its caller wants nothing but to know whether it was given back.
+        begun: told when the worker begins with it, at the latest.
+    """
+
+    reply: Response | None = None
+    fate: type[ChannelBroken | NotStarted] | None = None
+    sent = False
+    recalled = False
+    leaving = False
+    begun: Callable[[], object] | None = None
+    _task: trio.lowlevel.Task | None = None
+
+    @property
+    def over(self) -> bool:
+        """Whether there is nothing more to come."""
+        return self.reply is not None or self.fate is not None
+
+    @property
+    def done(self) -> bool:
+        """Whether its caller need not wait."""
+        return self.reply is not None or self.fate is not None or (self.leaving and not self.recalled)
+
+    @property
+    def parked(self) -> bool:
+        """Whether its caller waits to be woken."""
+        return self._task is not None
+
+    async def park(self) -> None:
+        """Wait until woken. Cancellation leaves nothing behind."""
+        self._task = trio.lowlevel.current_task()
+        await trio.lowlevel.wait_task_rescheduled(self._unpark)
+
+    def wake(self) -> None:
+        """Let its caller look again."""
+        if self._task is not None:
+            trio.lowlevel.reschedule(self._task)
+            self._task = None
+
+    def _unpark(self, _: object) -> trio.lowlevel.Abort:
+        self._task = None
+        return trio.lowlevel.Abort.SUCCEEDED
