@@ -9,7 +9,6 @@ Knows words. Does not know how any of them is done: no code of ours stands behin
 from __future__ import annotations
 
 import enum
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -181,6 +180,9 @@ class WorkerHandle(ABC):
     """How many calls it runs at once; known once it is ready."""
     holds: bool = False
     """Whether it may be given more than that: it begins them in their order, and gives back what it has not begun."""
+    on_answers: Callable[[int, float, bool], object] | None = None
+    """Told when a worker that holds calls has answered some: how many, in how many seconds since it answered last or was
+    given the first, and whether it holds more. Set by whoever gives it calls."""
     features: frozenset[str] = frozenset()
     """The protocol extensions it announced; known once it is ready."""
     condemned: trio.Event
@@ -196,16 +198,6 @@ class WorkerHandle(ABC):
     def stages(self) -> tuple[tuple[str, float], ...]:
         """The means that were taken to end it, each with the seconds that it took; ``cancel``, then the rungs."""
         return ()
-
-    @property
-    def pace(self) -> float:
-        """Seconds that the last calls took, each from the end of the one before it; inf where nobody can tell."""
-        return math.inf
-
-    @property
-    def answered(self) -> int:
-        """How many calls a worker that holds calls has answered."""
-        return 0
 
     def recall(self) -> bool:
         """Ask for the calls that it holds; each one that it gives back ends with NotStarted. Whether it was asked."""

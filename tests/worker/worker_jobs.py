@@ -4,12 +4,28 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from typing import Any
 
 from trio_folk.worker import Worker
 
 worker = Worker()
 SEEN: list[str] = []
+patient = Worker()
+
+
+@worker.method("nap")
+def sleep(seconds: float) -> float:
+    time.sleep(seconds)
+    return seconds
+
+
+@patient.method
+async def nap(seconds: float) -> float:
+    import trio  # the other worker must do without
+
+    await trio.sleep(seconds)
+    return seconds
 
 
 @worker.method

@@ -158,7 +158,7 @@ class Dispatch:
         incarnation.release()
 
     def note_stuck(self, incarnation: Incarnation) -> None:
-        """It holds calls behind a long one: have them back, at the latest when a worker is idle."""
+        """It holds calls behind a long one: have them back now, or as soon as a worker is idle."""
         self.remove(incarnation)
         if incarnation.urgent or self._idle:
             incarnation.ask_back()
@@ -184,6 +184,13 @@ class Dispatch:
         del line[waiter]
         return waiter
 
+    def _have_back_what_is_stuck(self, idle: Incarnation) -> None:
+        self._stuck.pop(idle, None)
+        while self._stuck:
+            stuck, _ = self._stuck.popitem()
+            if stuck.ask_back():
+                return
+
     def _take(self, incarnation: Incarnation, alone: bool) -> None:
         incarnation.take()
         if alone:
@@ -197,7 +204,7 @@ class Dispatch:
         if not incarnation.load:
             shelf = self._idle
             if self._stuck:
-                self._stuck.popitem()[0].ask_back()
+                self._have_back_what_is_stuck(incarnation)
         elif incarnation.load < incarnation.concurrency:
             shelf = self._partly
         else:

@@ -6,11 +6,16 @@ the last ones tell.
 
 Invariants
     1. With ``"auto"`` a worker is given ahead what it will begin within PATIENCE, by the pace of its last calls.
-    2. When nothing was answered for PATIENCE while calls are held, they are asked back: always with ``"auto"``; with a
-       fixed number as soon as a worker is idle. Until the next answer the worker is given none ahead.
+    2. When nothing was answered for PATIENCE while calls are held, they are asked back as soon as a worker is idle; with
+       ``"auto"`` at the latest after STUCK. Until the next answer the worker is given none ahead.
     3. Time is looked at only while calls are held.
 
-Knows a handle's pace and numbers. Does not know dispatch or the wire.
+What does not work
+    A plain average: when the parent is busy, answers wait for it, and a worker that has nothing left to do seems to be
+        slow; then it gets fewer calls at a time, and the parent is busier. So a slow answer counts little when it was
+        the last that was held, unless it was slow beyond doubt.
+
+Knows a handle and numbers. Does not know dispatch or the wire.
 Picture: docs/design/pipelining.md
 """
 
@@ -26,8 +31,17 @@ __all__ = ["PATIENCE", "Holding"]
 PATIENCE = 0.001
 """Seconds that a call may wait in a worker."""
 
+STUCK = 0.005
+"""Seconds without an answer after which a call is long, and no process merely waits for its turn on a processor."""
+
 MOST = 64
-"""Calls that a worker has at most with ``"auto"``: twice what makes system calls a small part of a call's cost."""
+"""Calls that a worker has at most with ``"auto"``: enough that system calls are a small part of a call's cost."""
+
+_FASTER, _SLOWER, _DOUBTFUL = 1 / 2, 1 / 4, 1 / 16
+"""How much the newest answers count in the pace."""
+
+_LONG = 2 * PATIENCE
+"""As long as any longer call is taken to be, so that one of them among many short ones is soon forgotten."""
 
 
 class Holding:
@@ -38,59 +52,76 @@ class Holding:
         prefetch: how many calls it may have, or ``"auto"``.
 
     Attributes:
-        auto: whether that is measured; then what is stuck need not wait for an idle worker to be asked back.
         capacity: how many calls it may have now, the one that runs included.
+        pace: seconds that a call takes it, by the last ones; inf before the first.
         look_at: when to look whether a call is stuck, or inf.
+        urgent: whether it has been stuck for so long that what it holds should be had back though no worker is idle.
     """
 
     def __init__(self, handle: WorkerHandle, prefetch: int | Literal["auto"]) -> None:
         self._handle = handle
-        self.auto = prefetch == "auto"
+        handle.on_answers = self.note_answers
+        self._auto = prefetch == "auto"
         self._fixed = 1 if prefetch == "auto" else prefetch
+        self._answers = 0
         self._seen = 0  # answers, when it was last looked
-        self._stuck = False
+        self._looks = 0  # since then
         self._alone = False
+        self.pace = math.inf
         self.capacity = self._fixed
         self.look_at = math.inf
+        self.urgent = False
 
-    def adapt(self) -> None:
-        """A call has ended."""
-        if self._stuck:
-            self._stuck = self._handle.answered == self._seen
-        if self._stuck or self._alone:
-            self.capacity = 1
-        elif self.auto:
-            pace = self._handle.pace
-            self.capacity = MOST if pace * MOST <= PATIENCE else max(1, int(PATIENCE / pace))
+    def note_answers(self, count: int, seconds: float, more: bool) -> None:
+        """So many calls were answered in so many seconds, and there are more, or not."""
+        self._answers += count
+        each = min(seconds / count, _LONG)
+        if self.pace == math.inf:
+            self.pace = each
+        elif each < self.pace:
+            self.pace += (each - self.pace) * _FASTER
         else:
-            self.capacity = self._fixed
+            self.pace += (each - self.pace) * (_SLOWER if more or each > PATIENCE else _DOUBTFUL)
+        self._adapt()
 
     def keep_alone(self, alone: bool) -> None:
         """Give it nothing ahead, for it is leased; or again."""
         self._alone = alone
-        self.adapt()
+        self._adapt()
 
     def watch(self, now: float) -> None:
         """It holds a call from now on."""
-        if self.look_at == math.inf:
-            self._seen = self._handle.answered
-            self.look_at = now + PATIENCE
+        self._seen, self.urgent = self._answers, False
+        self._looks = 0
+        self.look_at = now + PATIENCE
 
     def stuck(self, now: float, held: int) -> bool:
         """Whether nothing was answered for a while although it holds so many calls."""
         if now < self.look_at:
             return False
         self.look_at = math.inf
-        if not held:
+        if held <= 0:
             return False
-        if self._handle.answered == self._seen:
-            return True
-        self.watch(now)
-        return False
+        if self._answers != self._seen:
+            self.watch(now)
+            return False
+        self._looks += 1
+        if self._looks == 1 and self._auto:
+            self.look_at = now + STUCK
+        self.urgent = self._looks > 1
+        return True
 
-    def ask_back(self) -> None:
-        """Have it give back what it has not begun."""
-        self._seen = self._handle.answered
-        self._stuck = True
-        self.capacity = 1
-        self._handle.recall()
+    def ask_back(self) -> bool:
+        """Have it give back what it has not begun; whether there is anything."""
+        self.capacity = 1  # until it answers
+        return self._handle.recall()
+
+    def _adapt(self) -> None:
+        if self._alone:
+            self.capacity = 1
+        elif not self._auto:
+            self.capacity = self._fixed
+        elif self.pace * MOST <= PATIENCE:
+            self.capacity = MOST
+        else:
+            self.capacity = max(1, int(PATIENCE / self.pace))

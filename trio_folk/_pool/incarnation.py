@@ -81,7 +81,6 @@ class Incarnation:
         slot: where it is, or was last.
         load: calls on it now: those that run, and those that it holds.
         concurrency: how many run at once.
-        capacity: how many it may have now.
         started: calls it was ever given.
         shelf: where dispatch keeps it, while it has room.
         limited: whether it must be looked at between calls; its age is watched by the alarm.
@@ -100,7 +99,7 @@ class Incarnation:
     ) -> None:
         self.slot = slot
         self.handle = handle
-        self.concurrency = self.capacity = handle.concurrency
+        self.concurrency = handle.concurrency
         self._holding = Holding(handle, config.prefetch) if handle.holds else None
         self._condemned = handle.condemned
         self.load = 0
@@ -118,8 +117,6 @@ class Incarnation:
         self._expires = now + config.ttl * shorter if recyclable else math.inf
         self.limited = self._last_job < math.inf or self._memory < math.inf
         self._clocks: dict[Running, None] = {}
-        if self._holding is not None:
-            self.capacity = self._holding.capacity
 
     def __repr__(self) -> str:
         held = max(self.load - self.concurrency, 0)
@@ -148,7 +145,8 @@ class Incarnation:
     @property
     def full(self) -> bool:
         """Whether it can take no further call at this moment."""
-        return self.load >= self.capacity or self.started >= self._last_job
+        capacity = self.concurrency if self._holding is None else self._holding.capacity
+        return self.load >= capacity or self.started >= self._last_job
 
     def take(self) -> None:
         """A call begins."""
@@ -162,9 +160,6 @@ class Incarnation:
     def release(self) -> None:
         """A call has ended."""
         self.load -= 1
-        if self._holding is not None:
-            self._holding.adapt()
-            self.capacity = self._holding.capacity
         if not self.load and self.slot.incarnation is self:
             self.slot.on(SlotEvent.FREE)
 
@@ -174,26 +169,23 @@ class Incarnation:
 
     # -- holding
 
-    @property
-    def urgent(self) -> bool:
-        """Whether what is stuck in it is asked back at once."""
-        return self._holding is not None and self._holding.auto
-
     def keep_alone(self, alone: bool) -> None:
         """Whether it is leased: then it is given nothing else."""
         if self._holding is not None:
             self._holding.keep_alone(alone)
-            self.capacity = self._holding.capacity
+
+    @property
+    def urgent(self) -> bool:
+        """Whether that has lasted so long that they should be had back though no worker is idle."""
+        return self._holding is not None and self._holding.urgent
 
     def stuck(self, now: float) -> bool:
         """Whether it holds calls behind one that turned out long."""
         return self._holding is not None and self._holding.stuck(now, self.load - self.concurrency)
 
-    def ask_back(self) -> None:
-        """Have it give back what it has not begun; those calls end with NotStarted."""
-        if self._holding is not None:
-            self._holding.ask_back()
-            self.capacity = self._holding.capacity
+    def ask_back(self) -> bool:
+        """Have it give back what it has not begun; those calls end with NotStarted. Whether there is anything."""
+        return self._holding is not None and self._holding.ask_back()
 
     def _watch(self, holding: Holding) -> None:
         holding.watch(trio.current_time())

@@ -19,7 +19,6 @@ Picture: docs/design/pipelining.md
 
 from __future__ import annotations
 
-import math
 import select
 import socket
 from collections.abc import Callable, Iterable
@@ -40,10 +39,10 @@ _RECEIVE = 65536  # bytes; larger buffers cost more to make than they save on sm
 CANCELLED = -32800
 FAIRNESS = 0.0002
 """Seconds of real time that one caller may go on calling without another task getting its turn."""
+TOGETHER = 8
+"""Frames that wait in the outbox at most, before they are sent within the tick."""
 RECALL = 1.0
 """Seconds that a worker has to say whether it gives back the call of a caller who was cancelled."""
-_SWAY = 0.25
-"""How much the newest reply counts in the pace."""
 
 
 def was_cancelled(reply: Response) -> bool:
@@ -63,8 +62,7 @@ class TaskChannel:
         cancel: asks the worker to end the call with this msgid, and says how long it has for that; or None.
         revoke: asks the worker to give back the calls with these msgids; whether it could be asked. None where the
             worker does not begin its calls in their order.
-        pace: seconds that the last calls of an orderly worker took, or inf.
-        answered: how many replies have come from it.
+        on_answers: told of the replies of an orderly worker; see `WorkerHandle.on_answers`.
     """
 
     def __init__(
@@ -83,13 +81,13 @@ class TaskChannel:
         self._heir: CallWait | None = None  # was woken to read next
         self._pump: trio.lowlevel.Task | None = None  # parked, while there is nothing to send
         self._switched = 0.0
+        self._crowd = False  # several calls were under way at once a moment ago
         self._since = 0.0  # when the oldest call began, or the last reply came
         self._look = select.poll()
         self._look.register(sock, select.POLLIN)
         self.cancel: Callable[[int], float] | None = None
         self.revoke: Callable[[list[int]], bool] | None = None
-        self.pace = math.inf
-        self.answered = 0
+        self.on_answers: Callable[[int, float, bool], object] | None = None
         self.open = True
         self.abandoned = False
         self.error: ProtocolError | None = None
@@ -124,7 +122,7 @@ class TaskChannel:
         preface = job.preface(self._told, self._limit)
         self._last_msgid = msgid
         call = CallWait()
-        busy = bool(self._calls or self._outbox)
+        busy = self._crowd or bool(self._calls or self._outbox)
         self._calls[msgid] = call
         try:
             if busy:
@@ -255,7 +253,14 @@ class TaskChannel:
                 job.begun()
             else:
                 call.begun = job.begun
+        if not self._calls:
+            self._since = perf_counter()
         self._outbox.add(frame, call)
+        if len(self._outbox) >= TOGETHER:
+            try:
+                self._outbox.flush()
+            except OSError:
+                self._fail()
         self._wake_pump()
 
     def _wake_pump(self) -> None:
@@ -386,7 +391,7 @@ class TaskChannel:
                 raise ProtocolError(f"a worker sends only replies on its task channel, not {message!r:.200}")
             self._answer(message)
         if self.revoke is not None and messages:
-            self._keep_pace(len(messages))
+            self._go_on(len(messages))
         if not self._decoder.clean:
             self._object_to_the_rest()
 
@@ -412,18 +417,13 @@ class TaskChannel:
             del self._calls[older]
             self._end(call, NotStarted)
 
-    def _keep_pace(self, count: int) -> None:
-        """So many calls were answered, one after another; the next one has begun."""
+    def _go_on(self, count: int) -> None:
+        """So many calls were answered, one after another; the oldest of the others has begun."""
         now = perf_counter()
-        pace = (now - self._since) / count
+        self._crowd = count > 1 or bool(self._calls)
+        if self.on_answers is not None:
+            self.on_answers(count, now - self._since, bool(self._calls))
         self._since = now
-        if self.pace == math.inf:
-            self.pace = pace
-        elif pace < self.pace:
-            self.pace += (pace - self.pace) / 2
-        else:
-            self.pace += (pace - self.pace) / (4 if self._calls or pace > 0.001 else 16)
-        self.answered += count
         for call in self._calls.values():
             if call.begun is not None:
                 call.begun()

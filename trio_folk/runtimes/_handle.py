@@ -182,14 +182,6 @@ class SocketWorker(WorkerHandle):
             self.condemned.set()
             self._said.set()
 
-    @property
-    def pace(self) -> float:
-        return self._tasks.pace
-
-    @property
-    def answered(self) -> int:
-        return self._tasks.answered
-
     def recall(self) -> bool:
         return self._tasks.recall()
 
@@ -263,6 +255,10 @@ class SocketWorker(WorkerHandle):
         if told.method == "folk.revoked" and self._tasks.open:
             self._tasks.take_back(*revoked(told.params))
 
+    def _tell_answers(self, count: int, seconds: float, more: bool) -> None:
+        if self.on_answers is not None:
+            self.on_answers(count, seconds, more)
+
     def _become_ready(self, said: Announcement) -> None:
         if not self.condemned.is_set():
             self.concurrency = said.concurrency
@@ -272,6 +268,7 @@ class SocketWorker(WorkerHandle):
                 self._tasks.cancel = self._ask_to_end
             if self.concurrency == 1 and said.features >= {"order", "revoke"}:
                 self._tasks.revoke = self._control.revoke
+                self._tasks.on_answers = self._tell_answers
                 self.holds = True
             self._ready = True
             self._said.set()

@@ -1,0 +1,151 @@
+"""How many calls a worker may hold, and when it must give them back: numbers only."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, Literal
+
+import pytest
+
+from trio_folk import PoolConfig
+from trio_folk._pool.holding import MOST, PATIENCE, STUCK, Holding
+
+
+class Handle(SimpleNamespace):
+    """Counts how often it was asked for what it holds."""
+
+    recalls = 0
+
+    def recall(self) -> bool:
+        self.recalls += 1
+        return True
+
+
+def holding(prefetch: int | Literal["auto"] = "auto") -> tuple[Holding, Any]:
+    handle: Any = Handle()
+    return Holding(handle, prefetch), handle
+
+
+def answers(each: Holding, seconds: float, times: int = 1, *, count: int = 1, more: bool = False) -> None:
+    for _ in range(times):
+        each.note_answers(count, seconds, more)
+
+
+def test_nothing_is_given_ahead_before_a_call_was_answered() -> None:
+    """Nobody knows how long they are."""
+    assert holding()[0].capacity == 1
+
+
+@pytest.mark.parametrize(
+    ("seconds", "capacity"), [(1e-6, MOST), (100e-6, 10), (400e-6, 2), (0.6e-3, 1), (10, 1)]
+)
+def test_what_is_held_begins_within_patience(seconds: float, capacity: int) -> None:
+    """As many as the last calls' pace makes of a millisecond; no more than MOST."""
+    each, _ = holding()
+    answers(each, seconds, 40)
+    assert each.capacity == capacity
+
+
+def test_answers_that_come_together_share_their_time() -> None:
+    """Sixteen in 160 microseconds took ten each."""
+    each, _ = holding()
+    answers(each, 160e-6, 40, count=16, more=True)
+    assert each.pace == pytest.approx(10e-6)
+
+
+def test_a_long_call_ends_it_at_once_and_is_soon_forgotten() -> None:
+    """However long it was: the next few short ones say more."""
+    each, _ = holding()
+    answers(each, 10e-6, 20)
+    assert each.capacity == MOST
+    answers(each, 60.0)
+    assert each.capacity <= 2
+    answers(each, 10e-6, 12)
+    assert each.capacity == MOST
+
+
+def test_long_calls_are_not_given_ahead() -> None:
+    """One short one among them does not change that for long."""
+    each, _ = holding()
+    answers(each, 0.005, 10)
+    assert each.capacity == 1
+    answers(each, 10e-6)
+    answers(each, 0.005, 3)
+    assert each.capacity == 1
+
+
+def test_a_worker_that_ran_out_of_calls_is_not_taken_for_slow() -> None:
+    """Its answer waited for a busy parent; one that holds more was busy itself."""
+    idle, _ = holding()
+    busy, _ = holding()
+    for each, more in (idle, False), (busy, True):
+        answers(each, 10e-6, 20)
+        answers(each, 200e-6, 2, more=more)
+    assert idle.capacity > 20 > busy.capacity
+
+
+def test_a_fixed_number_is_a_fixed_number() -> None:
+    """Whatever the pace."""
+    each, _ = holding(3)
+    assert each.capacity == 3
+    answers(each, 10)
+    assert each.capacity == 3
+
+
+def test_a_leased_worker_gets_nothing_ahead() -> None:
+    """Whatever its calls; afterwards it does again."""
+    each, _ = holding(5)
+    each.keep_alone(True)
+    answers(each, 1e-6)
+    assert each.capacity == 1
+    each.keep_alone(False)
+    assert each.capacity == 5
+
+
+def test_a_worker_that_answers_is_not_stuck() -> None:
+    """It is looked at again as long as it holds something."""
+    each, _ = holding(5)
+    each.watch(0.0)
+    assert not each.stuck(PATIENCE / 2, 3)
+    answers(each, 1e-6)
+    assert not each.stuck(PATIENCE, 3)
+    assert each.look_at == pytest.approx(2 * PATIENCE)
+    assert not each.stuck(each.look_at, 0)
+    assert each.look_at == float("inf")
+
+
+def test_a_worker_that_does_not_answer_is_stuck_and_after_a_while_urgently() -> None:
+    """First as soon as another is idle, then whether or not."""
+    each, _ = holding()
+    each.watch(0.0)
+    assert each.stuck(PATIENCE, 3)
+    assert not each.urgent
+    assert each.look_at == pytest.approx(PATIENCE + STUCK)
+    assert each.stuck(each.look_at, 3)
+    assert each.urgent
+    assert each.look_at == float("inf")
+
+
+def test_with_a_fixed_number_it_is_never_urgent() -> None:
+    """The user has said that calls may wait there; they go to an idle worker, and else stay."""
+    each, _ = holding(5)
+    each.watch(0.0)
+    assert each.stuck(PATIENCE, 3)
+    assert each.look_at == float("inf")
+    assert not each.urgent
+
+
+def test_what_was_asked_back_is_followed_by_nothing_until_the_next_answer() -> None:
+    """Else it would be given right back to the same worker."""
+    each, handle = holding(5)
+    each.ask_back()
+    assert (handle.recalls, each.capacity) == (1, 1)
+    answers(each, 1)
+    assert each.capacity == 5
+
+
+@pytest.mark.parametrize("wrong", [0, -1, 1001, 1.5, True, "many", None])
+def test_a_prefetch_that_makes_no_sense_is_refused(wrong: Any) -> None:
+    """When the configuration is made."""
+    with pytest.raises((TypeError, ValueError), match="prefetch is"):
+        PoolConfig(prefetch=wrong)
