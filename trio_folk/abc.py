@@ -180,9 +180,9 @@ class WorkerHandle(ABC):
     """How many calls it runs at once; known once it is ready."""
     holds: bool = False
     """Whether it may be given more than that: it begins them in their order, and gives back what it has not begun."""
-    on_answers: Callable[[int, float, bool], object] | None = None
-    """Told when a worker that holds calls has answered some: how many, in how many seconds since it answered last or was
-    given the first, and whether it holds more. Set by whoever gives it calls."""
+    on_answers: Callable[[int, float], object] | None = None
+    """Told when a worker that holds calls has answered some: how many, and in how many seconds since it answered last
+    or was given the first. Set by whoever gives it calls."""
     features: frozenset[str] = frozenset()
     """The protocol extensions it announced; known once it is ready."""
     condemned: trio.Event

@@ -257,5 +257,5 @@ async def test_a_worker_that_cannot_give_back_gets_one_call_at_a_time() -> None:
     async with pool_of(1, PipeRuntime([node, str(program)])) as pool, trio.open_nursery() as nursery:
         for number in range(20):
             nursery.start_soon(pool.execute, "echo", number)
-        await trio.sleep(0)
+        await trio.lowlevel.checkpoint()
         assert pool.statistics().held == 0

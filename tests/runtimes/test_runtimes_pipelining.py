@@ -23,12 +23,12 @@ class Orderly(Ends):
         super().__init__()
         self.revoked: list[list[int]] = []
         self.cancelled: list[int] = []
-        self.answers_told: list[tuple[int, bool]] = []
+        self.answers_told: list[int] = []
         self.grace = 0.0
         self.scopes: dict[object, trio.CancelScope] = {}
         self.channel.revoke = self._revoke
         self.channel.cancel = self._cancel
-        self.channel.on_answers = lambda count, seconds, more: self.answers_told.append((count, more))
+        self.channel.on_answers = lambda count, seconds: self.answers_told.append(count)
 
     def _revoke(self, msgids: list[int]) -> bool:
         self.revoked.append(msgids)
@@ -324,7 +324,7 @@ async def test_those_who_wait_for_a_death_that_never_comes_are_given_up(ends: Or
 # -- what it tells
 
 
-async def test_answers_are_told_with_whether_there_are_more(ends: Orderly) -> None:
+async def test_answers_are_told_as_they_were_read(ends: Orderly) -> None:
     """For whoever decides how many calls such a worker should hold."""
     with trio.fail_after(BOUND):
         async with trio.open_nursery() as nursery:
@@ -333,4 +333,4 @@ async def test_answers_are_told_with_whether_there_are_more(ends: Orderly) -> No
             ends.peer.answer(first, second)
             await wait_all_tasks_blocked()
             ends.peer.answer(third)
-    assert ends.answers_told == [(2, True), (1, False)]
+    assert ends.answers_told == [2, 1]

@@ -117,11 +117,12 @@ class Core:
 
     def release(self, incarnation: Incarnation) -> None:
         """A call on this worker has ended; decide what the worker does next."""
-        self.dispatch.release(incarnation)
+        changed = self.dispatch.release(incarnation)
         if incarnation.limited:
             self.look_if_due(incarnation)
         if incarnation.retiring is None:
-            self.dispatch.offer(incarnation)
+            if changed:
+                self.dispatch.offer(incarnation)
         else:
             incarnation.stop_if_done()
 

@@ -84,8 +84,7 @@ class Dispatch:
         elif not self._holding or at_once or alone or self._waiting or self._first or self._crowded():
             return None
         else:
-            incarnation = next(iter(self._holding))
-            del self._holding[incarnation]
+            return self._give_ahead()
         incarnation.shelf = None
         self._take(incarnation, alone)
         self._keep(incarnation)
@@ -151,11 +150,14 @@ class Dispatch:
             trio.lowlevel.reschedule(waiter.task)
         self._keep(incarnation)
 
-    def release(self, incarnation: Incarnation) -> None:
-        """A call on it has ended."""
+    def release(self, incarnation: Incarnation) -> bool:
+        """A call on it has ended; whether that changes what it can be given."""
         if incarnation.load > incarnation.concurrency:
             self.held -= 1
+            incarnation.load -= 1  # it goes on with what it holds
+            return incarnation.shelf is not self._holding
         incarnation.release()
+        return True
 
     def note_stuck(self, incarnation: Incarnation) -> None:
         """It holds calls behind a long one: have them back now, or as soon as a worker is idle."""
@@ -190,6 +192,21 @@ class Dispatch:
             stuck, _ = self._stuck.popitem()
             if stuck.ask_back():
                 return
+
+    def _give_ahead(self) -> Incarnation | None:
+        """Have a busy worker hold a call."""
+        holding = self._holding
+        while holding:
+            incarnation = next(iter(holding))
+            del holding[incarnation]
+            if incarnation.full:  # its calls are longer than they were
+                incarnation.shelf = None
+                continue
+            incarnation.hold()
+            self.held += 1
+            holding[incarnation] = None  # behind the others: each gets its share
+            return incarnation
+        return None
 
     def _take(self, incarnation: Incarnation, alone: bool) -> None:
         incarnation.take()

@@ -5,15 +5,17 @@ seconds that were given ahead wait behind each other while other slots are idle.
 the last ones tell.
 
 Invariants
-    1. With ``"auto"`` a worker is given ahead what it will begin within PATIENCE, by the pace of its last calls.
-    2. When nothing was answered for PATIENCE while calls are held, they are asked back as soon as a worker is idle; with
-       ``"auto"`` at the latest after STUCK. Until the next answer the worker is given none ahead.
+    1. With ``"auto"`` a worker is given ahead what it will begin within PATIENCE, by the pace of the last calls when it
+       was quickest.
+    2. When nothing was answered for PATIENCE while calls are held, they are asked back as soon as a worker is idle;
+       with ``"auto"`` at the latest after STUCK. Until the next answer the worker is given none ahead.
     3. Time is looked at only while calls are held.
 
 What does not work
-    A plain average: when the parent is busy, answers wait for it, and a worker that has nothing left to do seems to be
-        slow; then it gets fewer calls at a time, and the parent is busier. So a slow answer counts little when it was
-        the last that was held, unless it was slow beyond doubt.
+    An average: when the parent is busy, answers wait for it, and when processors are few, workers wait for those. Then a
+        worker seems slow that is not; it gets fewer calls at a time, and the parent is busier still. So the pace
+        follows quick answers at once, and slow ones in steps. What is held behind a call that really is long comes back
+        anyway (2).
 
 Knows a handle and numbers. Does not know dispatch or the wire.
 Picture: docs/design/pipelining.md
@@ -37,11 +39,8 @@ STUCK = 0.005
 MOST = 64
 """Calls that a worker has at most with ``"auto"``: enough that system calls are a small part of a call's cost."""
 
-_FASTER, _SLOWER, _DOUBTFUL = 1 / 2, 1 / 4, 1 / 16
-"""How much the newest answers count in the pace."""
-
-_LONG = 2 * PATIENCE
-"""As long as any longer call is taken to be, so that one of them among many short ones is soon forgotten."""
+_STEP = 1.1
+"""How many times slower the pace is at most after each slow answer: a dozen of them end pipelining."""
 
 
 class Holding:
@@ -72,16 +71,11 @@ class Holding:
         self.look_at = math.inf
         self.urgent = False
 
-    def note_answers(self, count: int, seconds: float, more: bool) -> None:
-        """So many calls were answered in so many seconds, and there are more, or not."""
+    def note_answers(self, count: int, seconds: float) -> None:
+        """So many calls were answered in so many seconds."""
         self._answers += count
-        each = min(seconds / count, _LONG)
-        if self.pace == math.inf:
-            self.pace = each
-        elif each < self.pace:
-            self.pace += (each - self.pace) * _FASTER
-        else:
-            self.pace += (each - self.pace) * (_SLOWER if more or each > PATIENCE else _DOUBTFUL)
+        each = seconds / count
+        self.pace = each if each < self.pace else min(each, self.pace * _STEP)
         self._adapt()
 
     def keep_alone(self, alone: bool) -> None:

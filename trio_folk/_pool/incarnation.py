@@ -154,8 +154,14 @@ class Incarnation:
             self.slot.on(SlotEvent.TAKE)
         self.load += 1
         self.started += 1
-        if self.load > self.concurrency and self._holding is not None and self._holding.look_at == math.inf:
-            self._watch(self._holding)
+        if self.load > self.concurrency:
+            self._watch()
+
+    def hold(self) -> None:
+        """A call is given ahead: it waits there."""
+        self.load += 1
+        self.started += 1
+        self._watch()
 
     def release(self) -> None:
         """A call has ended."""
@@ -187,10 +193,12 @@ class Incarnation:
         """Have it give back what it has not begun; those calls end with NotStarted. Whether there is anything."""
         return self._holding is not None and self._holding.ask_back()
 
-    def _watch(self, holding: Holding) -> None:
-        holding.watch(trio.current_time())
-        if holding.look_at < self.alarm.deadline:
-            self.alarm.deadline = holding.look_at
+    def _watch(self) -> None:
+        holding = self._holding
+        if holding is not None and holding.look_at == math.inf:
+            holding.watch(trio.current_time())
+            if holding.look_at < self.alarm.deadline:
+                self.alarm.deadline = holding.look_at
 
     def age(self, now: float) -> float:
         """Seconds since it became ready."""

@@ -39,8 +39,8 @@ _RECEIVE = 65536  # bytes; larger buffers cost more to make than they save on sm
 CANCELLED = -32800
 FAIRNESS = 0.0002
 """Seconds of real time that one caller may go on calling without another task getting its turn."""
-TOGETHER = 8
-"""Frames that wait in the outbox at most, before they are sent within the tick."""
+CROWD = 8
+"""Calls that come alone, after which each one is sent at once again, and not at the end of its tick."""
 RECALL = 1.0
 """Seconds that a worker has to say whether it gives back the call of a caller who was cancelled."""
 
@@ -81,13 +81,13 @@ class TaskChannel:
         self._heir: CallWait | None = None  # was woken to read next
         self._pump: trio.lowlevel.Task | None = None  # parked, while there is nothing to send
         self._switched = 0.0
-        self._crowd = False  # several calls were under way at once a moment ago
+        self._crowd = 0  # how many more calls are sent as if there were many of them
         self._since = 0.0  # when the oldest call began, or the last reply came
         self._look = select.poll()
         self._look.register(sock, select.POLLIN)
         self.cancel: Callable[[int], float] | None = None
         self.revoke: Callable[[list[int]], bool] | None = None
-        self.on_answers: Callable[[int, float, bool], object] | None = None
+        self.on_answers: Callable[[int, float], object] | None = None
         self.open = True
         self.abandoned = False
         self.error: ProtocolError | None = None
@@ -122,7 +122,7 @@ class TaskChannel:
         preface = job.preface(self._told, self._limit)
         self._last_msgid = msgid
         call = CallWait()
-        busy = self._crowd or bool(self._calls or self._outbox)
+        busy = self._crowd > 0 or bool(self._calls or self._outbox)
         self._calls[msgid] = call
         try:
             if busy:
@@ -253,15 +253,11 @@ class TaskChannel:
                 job.begun()
             else:
                 call.begun = job.begun
-        if not self._calls:
+        if len(self._calls) == 1:
             self._since = perf_counter()
         self._outbox.add(frame, call)
-        if len(self._outbox) >= TOGETHER:
-            try:
-                self._outbox.flush()
-            except OSError:
-                self._fail()
-        self._wake_pump()
+        if self._pump is not None:
+            self._wake_pump()
 
     def _wake_pump(self) -> None:
         if self._pump is not None:
@@ -282,7 +278,13 @@ class TaskChannel:
 
     async def _reply_or_end(self, msgid: int, call: CallWait) -> None:
         try:
-            await self._reply_to(call)
+            if (
+                self._reader is not None
+            ):  # somebody reads already: no need to look at more, on the path of most calls
+                call.parked = trio.lowlevel.current_task()
+                await trio.lowlevel.wait_task_rescheduled(call.unpark)
+            if call.reply is None:
+                await self._reply_to(call)
         except trio.Cancelled:
             if not call.over:
                 await self._leave(msgid, call)
@@ -321,7 +323,8 @@ class TaskChannel:
                     self._reader = None
                     self._hand_on()
             else:
-                await call.park()
+                call.parked = trio.lowlevel.current_task()
+                await trio.lowlevel.wait_task_rescheduled(call.unpark)
         if self._heir is call:  # something became of it before its turn to read came
             self._hand_on()
 
@@ -344,7 +347,7 @@ class TaskChannel:
         """Whoever still waits for a reply reads next."""
         self._heir = None
         for call in self._calls.values():
-            if call.parked:
+            if call.parked is not None:
                 self._heir = call
                 call.wake()
                 return
@@ -386,25 +389,23 @@ class TaskChannel:
 
     def _deliver(self, data: bytes) -> None:
         messages = self._decoder.feed(data)
+        calls = self._calls
         for message in messages:
             if type(message) is not Response:
                 raise ProtocolError(f"a worker sends only replies on its task channel, not {message!r:.200}")
-            self._answer(message)
+            msgid = message.msgid
+            if self.revoke is not None and calls and msgid != next(iter(calls)):
+                self._pass_over(msgid)
+            call = calls.pop(msgid, None)
+            if call is None:
+                raise ProtocolError(f"a reply to call {msgid}, which nobody waits for")
+            if call.fate is None:
+                call.reply = message
+                call.wake()
         if self.revoke is not None and messages:
             self._go_on(len(messages))
         if not self._decoder.clean:
             self._object_to_the_rest()
-
-    def _answer(self, reply: Response) -> None:
-        msgid = reply.msgid
-        if self.revoke is not None and self._calls and msgid != next(iter(self._calls)):
-            self._pass_over(msgid)
-        call = self._calls.pop(msgid, None)
-        if call is None:
-            raise ProtocolError(f"a reply to call {msgid}, which nobody waits for")
-        if call.fate is None:
-            call.reply = reply
-            call.wake()
 
     def _pass_over(self, msgid: int) -> None:
         """A reply out of turn: what is older was given back, and that is told on the other channel."""
@@ -420,9 +421,9 @@ class TaskChannel:
     def _go_on(self, count: int) -> None:
         """So many calls were answered, one after another; the oldest of the others has begun."""
         now = perf_counter()
-        self._crowd = count > 1 or bool(self._calls)
+        self._crowd = CROWD if count > 1 or self._calls else self._crowd - 1
         if self.on_answers is not None:
-            self.on_answers(count, now - self._since, bool(self._calls))
+            self.on_answers(count, now - self._since)
         self._since = now
         for call in self._calls.values():
             if call.begun is not None:

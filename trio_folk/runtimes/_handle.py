@@ -255,9 +255,9 @@ class SocketWorker(WorkerHandle):
         if told.method == "folk.revoked" and self._tasks.open:
             self._tasks.take_back(*revoked(told.params))
 
-    def _tell_answers(self, count: int, seconds: float, more: bool) -> None:
+    def _tell_answers(self, count: int, seconds: float) -> None:
         if self.on_answers is not None:
-            self.on_answers(count, seconds, more)
+            self.on_answers(count, seconds)
 
     def _become_ready(self, said: Announcement) -> None:
         if not self.condemned.is_set():

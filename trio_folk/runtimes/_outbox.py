@@ -43,8 +43,8 @@ class Outbox(Generic[S]):
         self._frames: deque[tuple[bytes | memoryview, S]] = deque()
         self.newest: S | None = None
 
-    def __len__(self) -> int:
-        return len(self._frames)
+    def __bool__(self) -> bool:
+        return bool(self._frames)
 
     def __repr__(self) -> str:
         return f"<Outbox {len(self._frames)} frames, {sum(len(each) for each, _ in self._frames)} bytes>"

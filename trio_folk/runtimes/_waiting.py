@@ -29,6 +29,7 @@ class CallWait:
         recalled: whether the worker was asked to give it back, and has said nothing of it yet.
         leaving: whether its caller wants nothing but to know whether it was given back.
         begun: told when the worker begins with it, at the latest.
+        parked: its caller, while that waits to be woken.
     """
 
     reply: Response | None = None
@@ -37,7 +38,7 @@ class CallWait:
     recalled = False
     leaving = False
     begun: Callable[[], object] | None = None
-    _task: trio.lowlevel.Task | None = None
+    parked: trio.lowlevel.Task | None = None
 
     @property
     def over(self) -> bool:
@@ -49,22 +50,13 @@ class CallWait:
         """Whether its caller need not wait."""
         return self.reply is not None or self.fate is not None or (self.leaving and not self.recalled)
 
-    @property
-    def parked(self) -> bool:
-        """Whether its caller waits to be woken."""
-        return self._task is not None
-
-    async def park(self) -> None:
-        """Wait until woken. Cancellation leaves nothing behind."""
-        self._task = trio.lowlevel.current_task()
-        await trio.lowlevel.wait_task_rescheduled(self._unpark)
-
     def wake(self) -> None:
         """Let its caller look again."""
-        if self._task is not None:
-            trio.lowlevel.reschedule(self._task)
-            self._task = None
+        if self.parked is not None:
+            trio.lowlevel.reschedule(self.parked)
+            self.parked = None
 
-    def _unpark(self, _: object) -> trio.lowlevel.Abort:
-        self._task = None
+    def unpark(self, _: object) -> trio.lowlevel.Abort:
+        """Its caller is cancelled; for `trio.lowlevel.wait_task_rescheduled`."""
+        self.parked = None
         return trio.lowlevel.Abort.SUCCEEDED
