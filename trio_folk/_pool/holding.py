@@ -12,10 +12,10 @@ Invariants
     3. Time is looked at only while calls are held.
 
 What does not work
-    An average: when the parent is busy, answers wait for it, and when processors are few, workers wait for those. Then a
-        worker seems slow that is not; it gets fewer calls at a time, and the parent is busier still. So the pace
-        follows quick answers at once, and slow ones in steps. What is held behind a call that really is long comes back
-        anyway (2).
+    An average: when the parent is busy, answers wait for it, and when processors are few, workers wait for those. Then
+        a worker seems slow that is not; it gets fewer calls at a time, and the parent is busier still. So the pace
+        follows quick answers at once, and slow ones in steps. What is held behind a call that really is long comes
+        back anyway (2).
 
 Knows a handle and numbers. Does not know dispatch or the wire.
 Picture: docs/design/pipelining.md
@@ -40,7 +40,7 @@ MOST = 64
 """Calls that a worker has at most with ``"auto"``: enough that system calls are a small part of a call's cost."""
 
 _STEP = 1.1
-"""How many times slower the pace is at most after each slow answer: a dozen of them end pipelining."""
+"""How many times slower the pace is at most after each slow answer: a few dozen of them end pipelining."""
 
 
 class Holding:
