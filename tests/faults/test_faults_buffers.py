@@ -74,7 +74,10 @@ async def test_transfers_survive_the_deaths_of_workers_and_leave_nothing() -> No
 
     async def kill(pool: Any) -> None:
         while True:
-            await trio.sleep(random.uniform(0.01, 0.15))
+            enough = done + died + random.randrange(2, 12)  # by calls and not by time, whatever the load
+            while done + died < enough:
+                await trio.sleep(0.001)
+            await trio.sleep(random.uniform(0, 0.005))
             ready = [slot.pid for slot in pool.statistics().slots if slot.pid is not None]
             if ready:
                 os.kill(random.choice(ready), signal.SIGKILL)
