@@ -394,6 +394,20 @@ async def test_several_calls_at_once_have_segments_of_their_own() -> None:
             nursery.start_soon(check, byte)
 
 
+async def test_calls_that_a_worker_holds_keep_their_segments_apart() -> None:
+    """A busy worker is given several calls; some are taken back behind a long one, and run afterwards."""
+    async with open_pool(python(), slots=2) as pool, trio.open_nursery() as nursery:
+
+        async def check(byte: int) -> None:
+            with trio.fail_after(BOUND):
+                await pool.run_sync(jobs.nap, b"", 0.05 if byte % 20 == 0 else 0)
+                back = await pool.run_sync(jobs.echo, memoryview(bytes([byte]) * LARGE))
+                assert back == bytes([byte]) * LARGE
+
+        for byte in range(100):
+            nursery.start_soon(check, byte)
+
+
 async def test_ctypes_is_imported_with_the_first_large_buffer() -> None:
     """It costs ten milliseconds, which no other worker pays."""
     async with one_worker() as pool:

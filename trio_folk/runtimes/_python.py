@@ -21,7 +21,7 @@ from typing import Any
 from .._errors import FolkError, RemoteError
 from .._wire import encode_notify, pack
 from ..worker._large import Large
-from ..worker._views import dumps as pickle_dumps
+from ..worker._views import dumps as dumps_views
 from ._jobs import Told, WireJob, application_error
 
 __all__ = ["PythonJob", "definition_of", "dumps"]
@@ -133,10 +133,12 @@ def dumps(value: object, what: str, fn: Callable[..., Any], large: Large | None 
     failure: Exception | None = None
     pickled = b""
     try:
-        pickled = pickle.dumps(value, 5) if large is None else pickle_dumps(value, large)
+        pickled = pickle.dumps(value, 5) if large is None else dumps_views(value, large)
         if b"__main__" not in pickled:
             return pickled
     except Exception as error:
+        if large is None and "memoryview" in str(error):
+            return _dumps_with_views(value, what, fn)
         failure = error
     by_value = _cloudpickle_dumps(value, f"{what} {name_of(fn)}", large)
     if by_value is not None:
@@ -148,6 +150,13 @@ def dumps(value: object, what: str, fn: Callable[..., Any], large: Large | None 
         f"{what} {name_of(fn)} cannot be sent to a worker: {why}. Either move it to the top level of a module "
         "that can be imported, or install trio-folk[closures] so that it travels by value."
     ) from failure
+
+
+def _dumps_with_views(value: object, what: str, fn: Callable[..., Any]) -> bytes:
+    try:
+        return dumps_views(value)
+    except Exception as error:
+        raise TypeError(f"{what} {name_of(fn)} cannot be sent to a worker: {error}") from error
 
 
 def _names_main(pickled: bytes) -> bool:
