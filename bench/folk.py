@@ -76,10 +76,24 @@ class FolkFork(FolkRunSync):
         return trio_folk.ForkRuntime(preload=["bench.jobs"])
 
 
+class FolkView(FolkRunSync):
+    """The same where large bytes arrive as memoryviews: no copy is made of what the worker wrote."""
+
+    name = "trio_folk.view"
+    measures = frozenset({"large"})
+
+    def _make_runtime(self) -> Runtime:
+        import trio_folk
+
+        return trio_folk.PipeRuntime.python(transfer="view")
+
+
 class FolkExecute(Peer):
     """`WorkerPool.execute`: a named method of the worker, MessagePack and no pickle."""
 
     name = "trio_folk.execute"
+    pickles = False
+    largest = 8
     measures = frozenset({"calls", "callers", "large"})
 
     def __init__(self) -> None:

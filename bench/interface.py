@@ -30,12 +30,16 @@ class Peer(ABC):
         cancellable: it claims to stop a running job; where not, nobody waits long to see whether it does.
         measures: the names of the measures that make sense for it.
         path: a folder of bench/ that comes first on its sys.path, or None.
+        pickles: it takes any value that pickles.
+        largest: MiB of the largest value that it takes.
     """
 
     name: ClassVar[str]
     cancellable: ClassVar[bool] = True
     measures: ClassVar[frozenset[str]] = OF_POOLS
     path: ClassVar[str | None] = None
+    pickles: ClassVar[bool] = True
+    largest: ClassVar[int] = 64
 
     async def ready(self, workers: int) -> bool:
         """Return when the pool that was opened last says that so many are ready; false where pools cannot tell."""

@@ -19,7 +19,7 @@ import trio
 
 from bench.bridge import result_of
 from bench.floors import BareRpc, PingPong
-from bench.folk import FolkExecute, FolkFork, FolkRunSync, FolkTasks
+from bench.folk import FolkExecute, FolkFork, FolkRunSync, FolkTasks, FolkView
 from bench.interface import OF_POOLS, Call, Peer
 
 CHUNK = 250
@@ -193,6 +193,7 @@ PEERS: dict[str, type[Peer]] = {
         BareRpc,
         FolkRunSync,
         FolkFork,
+        FolkView,
         FolkExecute,
         FolkTasks,
         TrioParallel,

@@ -18,6 +18,7 @@ from bench.launch import Found
 
 RATIO_TO = {
     "calls": (("p50",), ("bare ping-pong", "bare RPC", "trio-parallel")),
+    "large": (("1 MiB bytes", "64 MiB bytes", "1 MiB numpy", "64 MiB numpy"), ("trio_folk",)),
     "births": (("cold", "warm"), ("trio-parallel", "trio-parallel.forkserver")),
 }
 """Of which columns, and to whose."""
@@ -50,6 +51,8 @@ def _with_ratio(cell: Cell, cells: Sequence[Cell]) -> Cell:
             if not same or other.found.values is None:
                 continue
             for column in columns:
+                if column not in values or column not in other.found.values:
+                    continue
                 of = f", {column}" if len(columns) > 1 else ""
                 ratios[f"x {base}{of}"] = float(values[column]) / float(other.found.values[column])
     return attrs.evolve(cell, found=attrs.evolve(cell.found, values={**values, **ratios}))

@@ -30,7 +30,7 @@ MEASURES = ("calls", "callers", "boot", "births", "stall", "cancel", "death", "d
 SHORT_MEASURES = MEASURES[:-1]
 LIMIT, SHORT_LIMIT = 90, 20  # seconds for one measure of one peer
 SHORT_TOTAL = 18  # seconds after which a short sample begins no further cell
-LIBRARIES = ("trio", "trio-parallel", "anyio", "loky", "joblib", "msgpack")
+LIBRARIES = ("trio", "trio-parallel", "anyio", "loky", "joblib", "msgpack", "numpy")
 
 
 def arguments(argv: Sequence[str]) -> argparse.Namespace:

@@ -43,7 +43,10 @@ ONLY_IN = {
     "opentelemetry": {},
     "hypercorn": {},
     "msgpack": {"_wire": math.inf},
-    "ctypes": {"_process": math.inf},
+    "ctypes": {
+        "_process": math.inf,
+        "worker": 1,
+    },  # there with the first large buffer: it costs ten milliseconds
     "trio": {
         "abc": math.inf,
         "worker": 1,  # its asynchronous loop: a worker of plain functions must not pay for trio

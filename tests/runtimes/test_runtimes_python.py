@@ -22,6 +22,7 @@ from runtimes_jobs import OwnError, Point
 from trio_folk import ApplicationError, FrameTooLarge, RemoteError, TaskRuntime, WorkerDied
 from trio_folk._wire import MAX_FRAME, MessageDecoder
 from trio_folk.abc import Birth, WorkerHandle, WorkerId
+from trio_folk.runtimes._jobs import Told
 from trio_folk.runtimes._python import PythonJob
 
 BOUND = 60
@@ -32,13 +33,13 @@ def job(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> PythonJob:
     return PythonJob(fn, args, kwargs, MAX_FRAME)
 
 
-def sent(each: PythonJob, told: set[int]) -> list[Any]:
+def sent(each: PythonJob, told: Told) -> list[Any]:
     return MessageDecoder().feed(each.preface(told, MAX_FRAME) + each.encode(1, MAX_FRAME))
 
 
 def target(each: PythonJob) -> int | bytes:
     """What the request names the function by: a number, or its pickle."""
-    named: int | bytes = sent(each, set())[-1].params[0]
+    named: int | bytes = sent(each, Told())[-1].params[0]
     return named
 
 
@@ -78,7 +79,7 @@ async def task_worker() -> AsyncIterator[WorkerHandle]:
 )
 def test_functions_of_modules_go_by_number(fn: Callable[..., Any]) -> None:
     """The same one has the same number each time, and is defined once a worker."""
-    told: set[int] = set()
+    told = Told()
     define, request = sent(job(fn), told)
     assert (define.method, request.method) == ("folk.define", "folk.call")
     number, pickled = define.params
@@ -183,7 +184,7 @@ def test_without_cloudpickle_things_of_main_are_refused_as_arguments(
 def test_without_cloudpickle_the_mere_word_main_is_no_harm(no_cloudpickle: None) -> None:
     """Text that says ``__main__`` names nothing of it."""
     each = job(len, 'if __name__ == "__main__":')
-    args, _ = pickle.loads(sent(each, set())[-1].params[1])
+    args, _ = pickle.loads(sent(each, Told())[-1].params[1])
     assert args == ('if __name__ == "__main__":',)
 
 

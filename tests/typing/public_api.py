@@ -31,6 +31,9 @@ async def open_close(names: Sequence[str]) -> None:
     assert_type(PipeRuntime.php("worker.php"), PipeRuntime)
     assert_type(PipeRuntime(["ruby", b"worker.rb"], env={"A": "b"}), PipeRuntime)
     assert_type(PipeRuntime.python(isolation="pidns"), PipeRuntime)
+    assert_type(PipeRuntime.python(transfer="view", max_shared=1 << 30), PipeRuntime)
+    assert_type(trio_folk.ForkRuntime(transfer="copy", max_shared=0), trio_folk.ForkRuntime)
+    PipeRuntime.python(transfer="move")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     PipeRuntime.php("worker.php", isolation="pid")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     config = assert_type(PoolConfig(slots=2, exec_timeout=1, max_jobs=1000), PoolConfig)
     async with trio_folk.open_pool(runtime, slots=4, config=config, name="thumbs") as pool:

@@ -31,7 +31,7 @@ HEAVY = {
 }
 ALLOWED = {
     *("__future__", "struct", "_struct", "datetime", "_datetime", "math"),  # the last three: msgpack's
-    "_contextvars",
+    *("_contextvars", "_socket"),
     *("msgpack", "msgpack.exceptions", "msgpack.ext", "msgpack._cmsgpack"),
     "worker_light",
 }

@@ -29,7 +29,7 @@ import trio
 from .._errors import ProtocolError
 from .._wire import MessageDecoder, Response, next_msgid
 from ..abc import NotStarted
-from ._jobs import WireJob
+from ._jobs import Told, WireJob
 from ._outbox import Outbox
 from ._waiting import CallWait, ChannelBroken
 
@@ -63,6 +63,7 @@ class TaskChannel:
         revoke: asks the worker to give back the calls with these msgids; whether it could be asked. None where the
             worker does not begin its calls in their order.
         on_answers: told of the replies of an orderly worker; see `WorkerHandle.on_answers`.
+        told: what the worker was told besides its calls.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class TaskChannel:
         self._outbox: Outbox[CallWait] = Outbox(sock)
         self._calls: dict[int, CallWait] = {}  # not answered, oldest first, even if their callers have left
         self._passed_over: set[int] = set()  # given back, which the worker has yet to say
-        self._told: set[int] = set()
+        self.told = Told()
         self._last_msgid = 0
         self._reader: CallWait | None = None
         self._heir: CallWait | None = None  # was woken to read next
@@ -119,7 +120,7 @@ class TaskChannel:
             raise NotStarted
         msgid = next_msgid(self._last_msgid)
         frame = job.encode(msgid, self._limit, remaining)
-        preface = job.preface(self._told, self._limit)
+        preface = job.preface(self.told, self._limit)
         self._last_msgid = msgid
         call = CallWait()
         busy = self._crowd > 0 or bool(self._calls or self._outbox)

@@ -14,6 +14,7 @@ import trio
 
 from .._errors import ProtocolError
 from .._wire import Message, MessageDecoder, Notify, encode_notify
+from ..worker._descriptors import Descriptors
 
 __all__ = ["Announcement", "ControlChannel", "Refusal", "fork_ready", "revoked"]
 
@@ -38,10 +39,17 @@ class Refusal:
 
 
 class ControlChannel:
-    """The parent's end of descriptor 4, owned by whoever made it."""
+    """The parent's end of descriptor 4, owned by whoever made it.
+
+    Attributes:
+        descriptors: what came with messages; only taken in once somebody has set this, and else lost.
+    """
+
+    descriptors: Descriptors | None = None
 
     def __init__(self, sock: socket.socket, limit: int) -> None:
         self._sock = sock
+        self._hear: Callable[[Notify], object] | None = None
         self._decoder = MessageDecoder(limit)
 
     async def first(self) -> Announcement | Refusal | None:
@@ -61,10 +69,21 @@ class ControlChannel:
         Raises:
             ProtocolError: what came is not the protocol. So does whatever `hear` raises.
         """
+        self._hear = hear
         while messages := await self.receive():
-            for message in messages:
-                if type(message) is Notify:
-                    hear(message)
+            self._deliver(messages)
+
+    def look(self) -> None:
+        """Hand on what is there already, and wait for nothing; for those who need it before `listen` has its turn.
+
+        Raises:
+            ProtocolError: as `listen`.
+        """
+        try:
+            while data := self._take():
+                self._deliver(self._decoder.feed(data))
+        except OSError:
+            return  # nothing is there, or nothing will come: whoever waits for the end finds out
 
     async def receive(self) -> list[Message]:
         """The next messages; none at the end of file.
@@ -79,24 +98,37 @@ class ControlChannel:
 
     def cancel(self, msgid: int) -> bool:
         """Tell the worker that nobody wants this answer; False if it does not listen."""
-        return self._tell("folk.cancel", {"msgid": msgid})
+        return self.tell("folk.cancel", {"msgid": msgid})
 
     def revoke(self, msgids: list[int]) -> bool:
         """Ask the worker to give these calls back, if it has not begun them; False if it does not listen."""
-        return self._tell("folk.revoke", {"msgids": msgids})
+        return self.tell("folk.revoke", {"msgids": msgids})
 
-    def _tell(self, method: str, params: object) -> bool:
+    def tell(self, method: str, params: object, descriptor: int | None = None) -> bool:
+        """Send a message, with a descriptor where it is about one; False if the worker does not listen."""
         frame = encode_notify(method, params)
         try:
-            return self._sock.send(frame) == len(frame)  # a channel that takes no whole frame is not read
+            if descriptor is None:
+                return self._sock.send(frame) == len(frame)  # a channel that takes no whole frame is not read
+            return socket.send_fds(self._sock, [frame], [descriptor]) == len(frame)
         except OSError:
             return False
+
+    def _deliver(self, messages: list[Message]) -> None:
+        for message in messages:
+            if type(message) is Notify and self._hear is not None:
+                self._hear(message)
+
+    def _take(self) -> bytes:
+        if self.descriptors is None:
+            return self._sock.recv(_RECEIVE)
+        return self.descriptors.receive(self._sock, _RECEIVE)
 
     async def _receive(self) -> bytes:
         while True:
             await trio.lowlevel.wait_readable(self._sock)
             try:
-                return self._sock.recv(_RECEIVE)
+                return self._take()
             except BlockingIOError:
                 continue
             except OSError:

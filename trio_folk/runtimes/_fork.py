@@ -18,6 +18,7 @@ from .._errors import SpawnError
 from .._process import Output, open_guardian
 from .._wire import MAX_FRAME
 from ..abc import Birth, Traits, WorkerHandle
+from ._buffers import MAX_SHARED, Sharing, Transfer
 from ._handle import SocketWorker
 from ._interpreter import python_argv
 from ._life import live
@@ -49,6 +50,8 @@ class ForkRuntime(WireRuntime):
         forks_per_zygote: after so many forks a new zygote takes over, which reads the code anew.
         allow_threads: fork although the zygote has several threads; known to be harmless by who says so.
         boot_timeout: seconds that a zygote has for its imports.
+        transfer: as what large buffers arrive: ``"auto"``, ``"view"`` or ``"copy"``; see `PipeRuntime.python`.
+        max_shared: bytes of shared memory for each worker and direction; 0 means that there is none.
     """
 
     def __init__(
@@ -63,7 +66,10 @@ class ForkRuntime(WireRuntime):
         forks_per_zygote: int = 1000,
         allow_threads: bool = False,
         boot_timeout: float = 30,
+        transfer: Transfer = "auto",
+        max_shared: int = MAX_SHARED,
     ) -> None:
+        self._sharing = Sharing.of(transfer, max_shared)
         program = Program(
             runtime="fork",
             argv=tuple(python_argv(executable or sys.executable, target)),
@@ -75,6 +81,7 @@ class ForkRuntime(WireRuntime):
             cwd=cwd,
             max_frame=max_frame,
             python=True,
+            sharing=self._sharing,
         )
         self._set_up(program, forks_per_zygote, boot_timeout)
         self.traits: Traits = Traits(python=True, keeps_generations=True)
@@ -188,7 +195,7 @@ class ForkRuntime(WireRuntime):
                     given += streams.writers
                 async with zygote.forked(given) as process:
                     sockets.close_child_ends()
-                    worker = SocketWorker(birth, sockets, self._max_frame, process.pid)
+                    worker = SocketWorker(birth, sockets, self._max_frame, process.pid, self._sharing)
                     drains = []
                     if streams is None:
                         worker.output = zygote.output

@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -25,9 +26,12 @@ import trio
 from .._errors import BootFailed, FolkError, ProtocolError, WorkerDied
 from .._wire import Notify
 from ..abc import Birth, Job, NotStarted, Rung, WorkerExit, WorkerHandle
+from ..worker._descriptors import Descriptors
+from ._buffers import Buffers, Sharing
 from ._channel import ChannelBroken, TaskChannel, was_cancelled
 from ._control import Announcement, ControlChannel, Refusal, revoked
 from ._jobs import WireJob
+from ._python import PythonJob
 from ._sockets import Sockets
 
 if TYPE_CHECKING:
@@ -45,13 +49,23 @@ AUTOPSY = 1.0
 class SocketWorker(WorkerHandle):
     """One live worker behind a task channel and a control channel.
 
+    Args:
+        sharing: how it shares large buffers with us, if it says that it can.
+
     Attributes:
         inner: finds the worker's own pid, where `pid` is that of a process which stands before it.
     """
 
     inner: Callable[[int], int | None] | None = None
 
-    def __init__(self, birth: Birth, sockets: Sockets, limit: int, pid: int | None = None) -> None:
+    def __init__(
+        self,
+        birth: Birth,
+        sockets: Sockets,
+        limit: int,
+        pid: int | None = None,
+        sharing: Sharing | None = None,
+    ) -> None:
         self.id = birth.id
         self.generation = birth.generation
         self.pid = pid
@@ -61,6 +75,10 @@ class SocketWorker(WorkerHandle):
         self.output: Output | None = None
         self._tasks = TaskChannel(sockets.task, limit, self._on_task_end)
         self._control = ControlChannel(sockets.control, limit)
+        self._sharing = sharing
+        self._buffers: Buffers | None = None
+        if sharing is not None:
+            self._control.descriptors = Descriptors()
         self._said = trio.Event()  # it is ready, or never will be
         self._refusal: FolkError | None = None
         self._ready = False
@@ -110,9 +128,10 @@ class SocketWorker(WorkerHandle):
 
     async def execute(self, job: Job) -> Any:
         assert isinstance(job, WireJob), "a job of another runtime"
-        if self.reason is not None:
-            raise NotStarted  # invariant 1
+        segment = None if job.large is None else await self._lend(job)
         try:
+            if self.reason is not None:
+                raise NotStarted  # invariant 1
             reply = await self._tasks.request(job, self._remaining())
         except ChannelBroken:
             if not self._cut:
@@ -128,12 +147,55 @@ class SocketWorker(WorkerHandle):
             if self._tasks.abandoned:
                 self._end_after(error)
             raise
+        finally:
+            if segment is not None:
+                self._settle(segment)
         if reply.error is not None and was_cancelled(reply):
             await self._await_own_cancellation()
         if reply.error is not None:
             failure = job.error(reply.error)
             raise self._named(failure) if isinstance(failure, FolkError) else failure
+        if type(reply.result) is list and isinstance(job, PythonJob):
+            return await self._value_beside(job, reply.result)
         return job.value(reply.result)
+
+    async def _lend(self, job: WireJob) -> int | None:
+        """Put what is large in a job where the worker finds it: in this segment, or else into the frame."""
+        loan = None
+        if self.reason is not None:
+            raise NotStarted
+        if self._buffers is not None and job.large is not None:
+            try:
+                loan = await self._buffers.lend(job.large)
+            except ProtocolError as error:
+                self._object(error)
+                raise NotStarted from None
+        job.carry(loan)
+        return None if loan is None else loan[0]
+
+    def _settle(self, segment: int) -> None:
+        """The call with this segment is over. Of a worker that is ending nothing is used again."""
+        if self._buffers is not None and self.reason is None:
+            try:
+                self._buffers.settle(segment)
+            except ProtocolError as error:
+                self._object(error)
+
+    async def _value_beside(self, job: PythonJob, result: list[Any]) -> Any:
+        """A value of which large parts lie in shared memory."""
+        try:
+            if self._buffers is None or len(result) != 2:
+                raise ProtocolError("the result of folk.call is a bin, or a bin and a loan")
+            buffers = await self._buffers.borrow(result[1])
+        except ProtocolError as error:
+            self._object(error)
+            raise self._told(ProtocolError(error.message)) from None
+        return job.value_beside(result[0], buffers)
+
+    def _object(self, error: ProtocolError) -> None:
+        """The worker said what cannot be true."""
+        self.condemn(f"it broke the protocol: {error.message}", Rung.TERMINATE)
+        self._tasks.close()
 
     def _remaining(self) -> float | None:
         if not self._meta:
@@ -224,6 +286,10 @@ class SocketWorker(WorkerHandle):
         """The worker is gone, and nothing of it is left."""
         self.condemn("it ended")
         self._tasks.give_up()
+        if self._buffers is not None:
+            self._buffers.close()
+        if self._control.descriptors is not None:
+            self._control.descriptors.close()
         self.ended.set()
 
     async def pump(self) -> None:
@@ -236,24 +302,32 @@ class SocketWorker(WorkerHandle):
             said = await self._control.first()
             if isinstance(said, Announcement):
                 self._become_ready(said)
-                await self._control.listen(self._hear)
+                await self._listen()
             elif isinstance(said, Refusal):
                 self._refuse(said)
                 return
         except ProtocolError as error:
             self._refusal = self._told(BootFailed(error.message, hint=error.hint))
-            self.condemn(f"it broke the protocol: {error.message}", Rung.TERMINATE)
-            self._tasks.close()
+            self._object(error)
             return
         # Its death closes the channel a moment before it is noticed; then its exit is the better reason.
         with trio.move_on_after(AUTOPSY):
             await self.condemned.wait()
         self._fall_silent("it closed its control channel")
 
+    async def _listen(self) -> None:
+        if self._buffers is None:
+            await self._control.listen(self._hear)
+        else:
+            await self._buffers.tend(partial(self._control.listen, self._hear))
+
     def _hear(self, told: Notify) -> None:
         """What a ready worker says on its control channel. What nobody asked for is ignored: newer ones say more."""
-        if told.method == "folk.revoked" and self._tasks.open:
-            self._tasks.take_back(*revoked(told.params))
+        if told.method == "folk.revoked":
+            if self._tasks.open:
+                self._tasks.take_back(*revoked(told.params))
+        elif self._buffers is not None:
+            self._buffers.hear(told)
 
     def _tell_answers(self, count: int, seconds: float) -> None:
         if self.on_answers is not None:
@@ -270,6 +344,10 @@ class SocketWorker(WorkerHandle):
                 self._tasks.revoke = self._control.revoke
                 self._tasks.on_answers = self._tell_answers
                 self.holds = True
+            if "buffers" in said.features and self._sharing is not None:
+                self._buffers = Buffers(self._control, self._sharing.most)
+                self._tasks.told.over = self._buffers.over
+                self._tasks.told.release = self._buffers.release
             self._ready = True
             self._said.set()
 

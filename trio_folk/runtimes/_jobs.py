@@ -10,22 +10,44 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from .._errors import ApplicationError, FrameTooLarge
 from .._wire import encode_request, pack
 from ..abc import Job
 
-__all__ = ["Job", "MethodJob", "WireJob"]
+if TYPE_CHECKING:
+    from ..worker._large import Large
+
+__all__ = ["Job", "MethodJob", "Told", "WireJob"]
 
 _PARAMS = pack("params")
 _HEADER = 64  # bytes: array header, msgid, and msgpack's own prefixes; the method's name is added
 
 
+class Told(set[int]):
+    """What one worker was told: the functions, by their numbers.
+
+    Attributes:
+        over: is true when there is news of loans that the worker does not know.
+        release: the frame that tells them.
+    """
+
+    over: Sequence[int] | deque[int] = ()
+    release: Callable[[], bytes]
+
+
 class WireJob(Job):
-    """A call as bytes of the wire."""
+    """A call as bytes of the wire.
+
+    Attributes:
+        large: what of it is better put into shared memory, or None.
+    """
 
     __slots__ = ("method", "params")
+    large: Large | None = None
 
     def __init__(self, method: str, params: bytes, limit: int) -> None:
         if len(params) + len(method) * 4 + _HEADER > limit:
@@ -37,7 +59,7 @@ class WireJob(Job):
     def size(self) -> int:
         return len(self.params)
 
-    def preface(self, told: set[int], limit: int) -> bytes:
+    def preface(self, told: Told, limit: int) -> bytes:
         """The frames that must come before its own; mostly none.
 
         Args:
@@ -64,6 +86,13 @@ class WireJob(Job):
             told["context"] = self.context
         head = pack(told)  # a map of less than 16 entries begins with one byte, which holds their number
         return b"".join((bytes((head[0] + 1,)), head[1:], _PARAMS, self.params))
+
+    def carry(self, loan: list[Any] | None) -> None:
+        """Where what is large was put, each time before it is sent; None where it must travel in the frame.
+
+        Raises:
+            FrameTooLarge: it does not fit there.
+        """
 
     @abstractmethod
     def value(self, result: Any) -> Any:

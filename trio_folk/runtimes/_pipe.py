@@ -19,6 +19,7 @@ from .._errors import BootFailed
 from .._process import Output, Process, open_guardian, open_process, worker_of
 from .._wire import MAX_FRAME
 from ..abc import Birth, Traits, WorkerHandle
+from ._buffers import MAX_SHARED, Sharing, Transfer
 from ._handle import SocketWorker
 from ._interpreter import python_argv
 from ._life import live
@@ -88,6 +89,8 @@ class PipeRuntime(WireRuntime):
         cwd: str | os.PathLike[str] | None = None,
         max_frame: int = MAX_FRAME,
         isolation: Isolation = "group",
+        transfer: Transfer = "auto",
+        max_shared: int = MAX_SHARED,
     ) -> PipeRuntime:
         """Python workers, which inherit ``sys.path``, the environment, and the -X and -W options.
 
@@ -95,7 +98,16 @@ class PipeRuntime(WireRuntime):
             target: ``"module:object"``, a `trio_folk.worker.Worker`; without one the workers run functions
                 (`run_sync`, `map`) only.
             executable: the interpreter; this one by default.
+            transfer: as what large buffers (256 KiB and more) of arguments and results arrive, which travel in shared
+                memory: with ``"auto"`` what pickle hands out by itself, such as numpy's arrays, as read-only views and
+                large ``bytes`` as themselves, by a copy; with ``"view"`` those as read-only memoryviews, too; with
+                ``"copy"`` everything as private copies that may be changed: docs/large-data.md.
+            max_shared: bytes of shared memory for each worker and direction; 0 means that there is none.
+
+        Raises:
+            TypeError, ValueError: such workers cannot be launched, or make no sense.
         """
+        sharing = Sharing.of(transfer, max_shared)
         runtime = cls(
             python_argv(executable or sys.executable, target),
             env=env,
@@ -103,7 +115,8 @@ class PipeRuntime(WireRuntime):
             max_frame=max_frame,
             isolation=isolation,
         )
-        runtime._program = attrs.evolve(runtime._program, python=True)
+        runtime._program = attrs.evolve(runtime._program, python=True, sharing=sharing)
+        runtime._sharing = sharing
         runtime.traits = Traits(python=True)
         return runtime
 
@@ -141,7 +154,7 @@ class PipeRuntime(WireRuntime):
             with Sockets() as sockets:
                 async with open_process(self._program.spec(sockets)) as process:
                     sockets.close_child_ends()
-                    worker = SocketWorker(birth, sockets, self._max_frame, process.pid)
+                    worker = SocketWorker(birth, sockets, self._max_frame, process.pid, self._sharing)
                     worker.inner = worker_of if self._program.pid_namespace else None
                     await self._raise(worker, process, birth, task_status)
         except BootFailed as error:

@@ -13,6 +13,7 @@ import attrs
 
 from .._process import ProcessSpec
 from .._wire import MAX_FRAME
+from ._buffers import Sharing
 from ._interpreter import python_env
 from ._sockets import Sockets
 
@@ -34,6 +35,7 @@ class Program:
         max_frame: the longest message either way, in bytes.
         python: it is a Python program of ours, and gets ``sys.path`` as it is at each launch.
         pid_namespace: it runs in one of its own.
+        sharing: how its workers share large buffers with the parent; None where they do not.
 
     Raises:
         TypeError, ValueError: such a program cannot be launched, or makes no sense.
@@ -47,6 +49,7 @@ class Program:
     max_frame: int = MAX_FRAME
     python: bool = False
     pid_namespace: bool = False
+    sharing: Sharing | None = None
 
     def __attrs_post_init__(self) -> None:
         if self.max_frame < 1024:
@@ -71,6 +74,9 @@ class Program:
         }
         if self.max_frame != MAX_FRAME:
             env["FOLK_MAX_FRAME"] = str(self.max_frame)
+        if self.sharing is not None:
+            env["FOLK_TRANSFER"] = self.sharing.transfer
+            env["FOLK_MAX_SHARED"] = str(self.sharing.most)
         if self.python:
             env.update(python_env(self.env))
         return ProcessSpec(

@@ -15,12 +15,14 @@ import itertools
 import pickle
 import pickletools
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from .._errors import FolkError, RemoteError
 from .._wire import encode_notify, pack
-from ._jobs import WireJob, application_error
+from ..worker._large import Large
+from ..worker._views import dumps as dumps_views
+from ._jobs import Told, WireJob, application_error
 
 __all__ = ["PythonJob", "definition_of", "dumps"]
 
@@ -48,21 +50,31 @@ class PythonJob(WireJob):
     def _name(self) -> str:
         return name_of(self._fn)
 
-    def preface(self, told: set[int], limit: int) -> bytes:
+    def preface(self, told: Told, limit: int) -> bytes:
         if self._number is None or self._number in told:
-            return b""
+            return told.release() if told.over else b""
         definition = encode_notify("folk.define", [self._number, self._definition], limit)
         told.add(self._number)
-        return definition
+        return definition + told.release() if told.over else definition
 
     def value(self, result: Any) -> Any:
         try:
             return pickle.loads(result)
         except Exception as error:
-            raise RemoteError(
-                f"{self._name} returned something that cannot be unpickled here: {error!r}",
-                hint="the classes of the result must be importable in the parent under the same names",
-            ) from error
+            raise self._not_unpickled(error) from error
+
+    def value_beside(self, result: Any, buffers: Sequence[Any]) -> Any:
+        """What the caller gets for this result, of which these buffers came beside it."""
+        try:
+            return pickle.loads(result, buffers=buffers)
+        except Exception as error:
+            raise self._not_unpickled(error) from error
+
+    def _not_unpickled(self, error: Exception) -> RemoteError:
+        return RemoteError(
+            f"{self._name} returned something that cannot be unpickled here: {error!r}",
+            hint="the classes of the result must be importable in the parent under the same names",
+        )
 
     def error(self, error: Any) -> Exception:
         told = application_error(error)
@@ -112,8 +124,8 @@ def _is_of_a_module(fn: Callable[..., Any]) -> bool:
     return type(fn) is type
 
 
-def dumps(value: object, what: str, fn: Callable[..., Any]) -> bytes:
-    """Its pickle, by name or by value.
+def dumps(value: object, what: str, fn: Callable[..., Any], large: Large | None = None) -> bytes:
+    """Its pickle, by name or by value; what is large in it goes to `large`, if given.
 
     Raises:
         TypeError: it has none; says what cannot be sent, and what to do.
@@ -121,12 +133,14 @@ def dumps(value: object, what: str, fn: Callable[..., Any]) -> bytes:
     failure: Exception | None = None
     pickled = b""
     try:
-        pickled = pickle.dumps(value, 5)
+        pickled = pickle.dumps(value, 5) if large is None else dumps_views(value, large)
         if b"__main__" not in pickled:
             return pickled
     except Exception as error:
+        if large is None and "memoryview" in str(error):
+            return _dumps_with_views(value, what, fn)
         failure = error
-    by_value = _cloudpickle_dumps(value, f"{what} {name_of(fn)}")
+    by_value = _cloudpickle_dumps(value, f"{what} {name_of(fn)}", large)
     if by_value is not None:
         return by_value
     if failure is None and not _names_main(pickled):
@@ -136,6 +150,13 @@ def dumps(value: object, what: str, fn: Callable[..., Any]) -> bytes:
         f"{what} {name_of(fn)} cannot be sent to a worker: {why}. Either move it to the top level of a module "
         "that can be imported, or install trio-folk[closures] so that it travels by value."
     ) from failure
+
+
+def _dumps_with_views(value: object, what: str, fn: Callable[..., Any]) -> bytes:
+    try:
+        return dumps_views(value)
+    except Exception as error:
+        raise TypeError(f"{what} {name_of(fn)} cannot be sent to a worker: {error}") from error
 
 
 def _names_main(pickled: bytes) -> bool:
@@ -158,13 +179,15 @@ def _names_main(pickled: bytes) -> bool:
     return False
 
 
-def _cloudpickle_dumps(value: object, what: str) -> bytes | None:
+def _cloudpickle_dumps(value: object, what: str, large: Large | None) -> bytes | None:
     try:
         import cloudpickle
     except ImportError:
         return None
+    if large is not None:
+        large.restart()
     try:
-        pickled: bytes = cloudpickle.dumps(value, 5)
+        pickled: bytes = cloudpickle.dumps(value, 5, None if large is None else large.take)
     except Exception as error:
         raise TypeError(f"{what} cannot be sent to a worker, not even by value: {error}") from error
     return pickled

@@ -9,6 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..abc import Chunk, Job, Runtime
+from ..worker._large import may_be_large
+from ._beside import LargeJob
+from ._buffers import Sharing
 from ._chunks import ChunkJob
 from ._jobs import MethodJob
 from ._python import PythonJob
@@ -20,12 +23,15 @@ class WireRuntime(Runtime):
     """A runtime whose calls travel in frames of at most ``_max_frame`` bytes."""
 
     _max_frame: int
+    _sharing: Sharing | None = None
 
     def prepare(self, method: str, params: object) -> Job:
         return MethodJob(method, params, self._max_frame)
 
     def prepare_python(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Job:
         self._need_python()
+        if self._sharing is not None and may_be_large(args, kwargs):
+            return LargeJob(fn, args, kwargs, self._max_frame, self._sharing)
         return PythonJob(fn, args, kwargs, self._max_frame)
 
     def prepare_chunk(

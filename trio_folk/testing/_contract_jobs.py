@@ -12,6 +12,9 @@ from typing import NoReturn
 __all__ = [
     "Picky",
     "divide",
+    "echo",
+    "keep",
+    "kept",
     "keywords",
     "raise_ours",
     "raise_picky",
@@ -28,6 +31,29 @@ class Picky(Exception):
     def __init__(self, first: str, second: str) -> None:
         super().__init__(first)
         self.second = second
+
+
+_kept: memoryview | None = None
+
+
+def echo(value: object) -> object:
+    """What it was called with."""
+    return value
+
+
+def keep(view: memoryview) -> bytes:
+    """Holds on to the argument."""
+    global _kept
+    _kept = view
+    return kept()
+
+
+def kept() -> bytes:
+    """What it was kept with, if all of it is still the same."""
+    assert _kept is not None
+    content = bytes(_kept)
+    assert content == content[:1] * len(content)
+    return content[:1]
 
 
 def divide(number: int) -> float:

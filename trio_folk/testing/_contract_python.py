@@ -71,6 +71,45 @@ class PythonContract(ContractBase):
             assert await self.run(runtime, handle, bytes.upper, b"x" * size) == b"X" * size
 
     @needs(python=True)
+    async def test_large_bytes_arrive_as_what_they_were(self) -> None:
+        """However they travel: alone, and as members of a tuple. A memoryview arrives as one."""
+        runtime = self.make_runtime()
+        size = min(_LARGE, self.max_frame // 4)
+        async with self.ready(runtime) as handle:
+            for value in (b"x" * size, bytearray(b"y" * size), (b"x" * size, 1, bytearray(size))):
+                back = await self.run(runtime, handle, jobs.echo, value)
+                assert back == value
+                assert type(back) is type(value)
+            view = memoryview(b"v" * size)
+            back = await self.run(runtime, handle, jobs.echo, view)
+            assert isinstance(back, memoryview)
+            assert back == view
+
+    @needs(python=True)
+    async def test_results_that_are_held_are_never_overwritten(self) -> None:
+        """By no later call, and not when the worker has ended. The same for arguments that a worker keeps."""
+        runtime = self.make_runtime()
+        size = min(_LARGE, self.max_frame // 4)
+        async with self.ready(runtime) as handle:
+            held = [
+                await self.run(runtime, handle, jobs.echo, memoryview(bytes([n]) * size)) for n in range(5)
+            ]
+            assert await self.run(runtime, handle, jobs.keep, memoryview(b"k" * size)) == b"k"
+            for number in range(5):
+                await self.run(runtime, handle, jobs.echo, memoryview(bytes([number + 100]) * size))
+            assert await self.run(runtime, handle, jobs.kept) == b"k"
+        assert [(view[0], view[-1]) for view in held] == [(n, n) for n in range(5)]
+
+    @needs(python=True)
+    async def test_workers_that_share_memory_take_more_than_a_frame(self) -> None:
+        """Those that announce ``buffers``, both ways."""
+        runtime = self.make_runtime()
+        async with self.ready(runtime) as handle:
+            if "buffers" in handle.features:
+                value = b"x" * (self.max_frame + 1)
+                assert await self.run(runtime, handle, jobs.echo, value) == value
+
+    @needs(python=True)
     async def test_an_exception_is_raised_as_itself(self) -> None:
         """With the worker's traceback as a note; a group too."""
         runtime = self.make_runtime()
@@ -124,7 +163,7 @@ class PythonContract(ContractBase):
         with pytest.raises(TypeError, match="keywords"):
             runtime.prepare_python(jobs.keywords, (threading.Lock(),), {})
         with pytest.raises(FrameTooLarge):
-            runtime.prepare_python(jobs.keywords, (b"x" * self.max_frame,), {})
+            runtime.prepare_python(jobs.keywords, ("x" * self.max_frame,), {})
 
     @needs(python=True)
     async def test_functions_and_methods_share_a_worker(self) -> None:

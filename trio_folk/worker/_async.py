@@ -27,16 +27,17 @@ import trio
 
 from .._errors import ProtocolError
 from .._wire import MAX_FRAME, Message, MessageDecoder, Notify, Request
+from ._buffers import Buffers
 from ._current import CANCEL, Adopted, Running, entered
 from ._dispatch import EXECUTE, answer, cancelled, failure, method_call, success, unwrap
-from ._python import DEFINE, Functions
+from ._python import Functions
 from ._sync import READ
 from ._worker import Worker
 
 __all__ = ["HasFileno", "run", "serve"]
 
 
-def run(worker: Worker, task_fd: int, limit: int, running: Running) -> None:
+def run(worker: Worker, task_fd: int, limit: int, running: Running, buffers: Buffers | None = None) -> None:
     """Be the whole program of a worker process: `serve` until its end.
 
     Raises:
@@ -45,7 +46,7 @@ def run(worker: Worker, task_fd: int, limit: int, running: Running) -> None:
 
     async def main() -> None:
         token = trio.lowlevel.current_trio_token()
-        server = _Server(worker, task_fd, limit, False, running)
+        server = _Server(worker, task_fd, limit, False, running, buffers)
         running.on_cancel = lambda msgid: token.run_sync_soon(server.cancel, msgid)
         await server.run()
 
@@ -94,7 +95,15 @@ def _number(channel: HasFileno | int) -> int:
 
 
 class _Server:
-    def __init__(self, worker: Worker, fd: int, limit: int, in_process: bool, running: Running) -> None:
+    def __init__(
+        self,
+        worker: Worker,
+        fd: int,
+        limit: int,
+        in_process: bool,
+        running: Running,
+        buffers: Buffers | None = None,
+    ) -> None:
         os.set_blocking(fd, False)
         self._worker = worker
         self._running = running
@@ -104,7 +113,7 @@ class _Server:
         self._inline = in_process or worker.concurrency == 1
         self._fatal: tuple[type[BaseException], ...] = (KeyboardInterrupt,) if in_process else ()
         self._decoder = MessageDecoder(limit)
-        self._functions = Functions()
+        self._functions = Functions(buffers)
         self._seats = trio.Semaphore(worker.concurrency)
         self._threads = trio.CapacityLimiter(worker.concurrency)
         self._writing = trio.Lock()
@@ -154,8 +163,8 @@ class _Server:
         return bool(data) and self._decoder.error is None
 
     async def _take(self, message: Message, nursery: trio.Nursery) -> None:
-        if type(message) is Notify and message.method == DEFINE:
-            self._functions.define(message.params)
+        if type(message) is Notify:
+            self._functions.hear(message)
         elif type(message) is not Request:
             return
         elif self._worker.concurrency == 1:
@@ -179,6 +188,8 @@ class _Server:
             frame = await self._answer(request)
         finally:
             self._running.settle(request.msgid)
+        if self._functions.uses:
+            self._functions.settle()
         await self._write(frame)
 
     async def _answer(self, request: Request) -> bytes:

@@ -19,6 +19,8 @@ import sys
 
 from .._errors import ProtocolError
 from .._wire import MAX_FRAME, Notify, encode_notify
+from ._buffers import Buffers
+from ._control import Control
 from ._current import CANCEL, REVOKE, Running
 from ._sync import serve_blocking, write_whole
 from ._target import TargetError, load_target
@@ -38,6 +40,7 @@ def main(argv: list[str]) -> int:
     forks = os.environ.pop("FOLK_RUNTIME", "") == "fork"
     try:
         task_fd, control_fd, limit = _descriptor("FOLK_TASK_FD"), _descriptor("FOLK_CONTROL_FD"), _limit()
+        sharing = _sharing()
         if len(argv) > 1:
             raise ValueError(f"takes one target, module:object, not {len(argv)}")
     except ValueError as error:
@@ -47,19 +50,20 @@ def main(argv: list[str]) -> int:
     try:
         if forks:
             worker = _forked(task_fd, control_fd, limit, target)
-            running = _keep(task_fd, control_fd)
+            running, buffers = _keep(task_fd, control_fd, limit, sharing)
         else:
-            running = _keep(task_fd, control_fd)
+            running, buffers = _keep(task_fd, control_fd, limit, sharing)
             worker = load_target(target) if target else Worker()
     except TargetError as error:
         _say(control_fd, _failed(error, limit))
         return 1
-    if not _say(control_fd, encode_notify("control.ready", ready_params(worker), limit)):
+    ready = ready_params(worker, shares=buffers is not None)
+    if not _say(control_fd, encode_notify("control.ready", ready, limit)):
         return 0
     if target is None:
         _warm_up()
     try:
-        _serve(worker, task_fd, limit, running)
+        _serve(worker, task_fd, limit, running, buffers)
     except ProtocolError as error:
         return _complain(f"the parent broke the protocol: {error}")
     return 0
@@ -75,26 +79,31 @@ def _forked(task_fd: int, control_fd: int, limit: int, target: str | None) -> Wo
     return worker
 
 
-def _keep(task_fd: int, control_fd: int) -> Running:
-    """Keep the channels from processes that user code forks, die with the parent, and hear what it cancels."""
+def _keep(
+    task_fd: int, control_fd: int, limit: int, sharing: tuple[str, int] | None
+) -> tuple[Running, Buffers | None]:
+    """Keep the channels from processes that user code forks, die with the parent, and hear what it says."""
+    control = Control(control_fd)
 
     # A forked child (multiprocessing, say) does not exec: it would hold the channels, and could write to them.
     def forget() -> None:
         os.close(task_fd)
-        os.close(control_fd)
+        control.forget()
 
     os.register_at_fork(after_in_child=forget)
     running = Running()
+    buffers = Buffers(control, *sharing, limit) if sharing is not None else None
 
     def listen(message: Notify) -> None:
         if message.method == CANCEL:
             running.cancel(message.params)
         elif message.method == REVOKE:
-            # This thread alone writes here once the worker has said that it is ready.
-            write_whole(control_fd, encode_notify("folk.revoked", running.revoke(message.params)))
+            control.say(encode_notify("folk.revoked", running.revoke(message.params)))
+        elif buffers is not None:
+            buffers.hear(message)
 
-    watch(control_fd, listen)
-    return running
+    watch(control, listen)
+    return running, buffers
 
 
 def _warm_up() -> None:
@@ -102,13 +111,13 @@ def _warm_up() -> None:
     import pickle  # noqa: F401
 
 
-def _serve(worker: Worker, task_fd: int, limit: int, running: Running) -> None:
+def _serve(worker: Worker, task_fd: int, limit: int, running: Running, buffers: Buffers | None) -> None:
     if not worker.needs_trio:
-        serve_blocking(worker, task_fd, limit, running)
+        serve_blocking(worker, task_fd, limit, running, buffers)
         return
     from ._async import run
 
-    run(worker, task_fd, limit, running)
+    run(worker, task_fd, limit, running, buffers)
 
 
 def _descriptor(variable: str) -> int:
@@ -128,6 +137,14 @@ def _limit() -> int:
     if not value.isdecimal() or int(value) == 0:
         raise ValueError(f"FOLK_MAX_FRAME is {value!r}; it holds a number of bytes")
     return int(value)
+
+
+def _sharing() -> tuple[str, int] | None:
+    """As what large bytes are to arrive, and how much may be shared; None where the parent takes no part."""
+    transfer, most = os.environ.pop("FOLK_TRANSFER", ""), os.environ.pop("FOLK_MAX_SHARED", "")
+    if transfer not in ("auto", "view", "copy") or not most.isdecimal() or not hasattr(os, "memfd_create"):
+        return None
+    return transfer, int(most)
 
 
 def _adopt_environment() -> None:

@@ -23,13 +23,19 @@ from ._failures import INVALID_PARAMS, METHOD_FAILED, Refused, describe, error_m
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from collections.abc import Set as AbstractSet
     from typing import Any
+
+    from .._wire import Notify
+    from ._buffers import Buffers
 
 __all__ = ["DEFINE", "Functions"]
 
 DEFINE = "folk.define"
 
-_FORM = "folk.call carries [number or bin, bin]"
+_FORM = "folk.call carries [number or bin, bin], and perhaps a loan"
+_LIGHT = frozenset({bool, float, int, str, type(None)})  # results with nothing large in them
+_SMALL = 65536  # bytes of a result that are not worth a look
 _REMEDY = (
     "it must be importable in the worker, which has its parent's sys.path and working directory "
     "but never imports the parent's __main__"
@@ -37,12 +43,37 @@ _REMEDY = (
 
 
 class Functions:
-    """The functions that one parent has told."""
+    """The functions that one parent has told.
 
-    def __init__(self) -> None:
+    Args:
+        buffers: what is shared with it, if anything.
+
+    Attributes:
+        uses: is true while calls have, or had, something that was lent to them: then `settle` before an answer.
+    """
+
+    def __init__(self, buffers: Buffers | None = None) -> None:
+        self._buffers = buffers
+        self.uses: AbstractSet[int] = frozenset() if buffers is None else buffers.uses
         self._defined: dict[int, bytes] = {}
         self._loaded: dict[int, PythonCall] = {}
         self._failed: dict[int, dict[str, object]] = {}
+
+    def hear(self, message: Notify) -> None:
+        """A message of the task channel that is no request.
+
+        Raises:
+            ProtocolError: it is one of ours, and does not carry what it should.
+        """
+        if message.method == DEFINE:
+            self.define(message.params)
+        elif self._buffers is not None:
+            self._buffers.hear(message)
+
+    def settle(self) -> None:
+        """A call is about to be answered."""
+        if self._buffers is not None:
+            self._buffers.settle()
 
     def define(self, params: Any) -> None:
         """Keep a pickled function under its number; a number told again means the newer function.
@@ -63,17 +94,29 @@ class Functions:
 
         Raises:
             Refused: the function or its arguments cannot be had.
+            ProtocolError: they came with a loan that cannot be.
         """
         if type(params) is not list or len(params) != 2 or type(params[1]) is not bytes:
-            raise Refused(error_map(INVALID_PARAMS, _FORM))
+            return self._call_with_loan(params)
         target, pickled = params
-        if type(target) is int:
-            call = self._loaded.get(target) or self._load_defined(target)
-        elif type(target) is bytes:
-            call = _load_function(target)
-        else:
-            raise Refused(error_map(INVALID_PARAMS, _FORM))
+        call = self._called(target)
         return call, *_load_arguments(call.name, pickled)
+
+    def _call_with_loan(self, params: Any) -> tuple[PythonCall, tuple[Any, ...], dict[str, Any]]:
+        if type(params) is not list or len(params) != 3 or type(params[1]) is not bytes:
+            raise Refused(error_map(INVALID_PARAMS, _FORM))
+        if self._buffers is None:
+            raise Refused(error_map(INVALID_PARAMS, "this worker takes no loans"))
+        target, pickled, loan = params
+        call = self._called(target)
+        return call, *_load_arguments(call.name, pickled, buffers=self._buffers.borrow(loan))
+
+    def _called(self, target: Any) -> PythonCall:
+        if type(target) is int:
+            return self._loaded.get(target) or self._load_defined(target)
+        if type(target) is bytes:
+            return _load_function(target, self._buffers)
+        raise Refused(error_map(INVALID_PARAMS, _FORM))
 
     def _load_defined(self, number: int) -> PythonCall:
         failed = self._failed.get(number)
@@ -83,7 +126,7 @@ class Functions:
         if pickled is None:
             raise Refused(error_map(INVALID_PARAMS, f"no function was defined under the number {number}"))
         try:
-            call = self._loaded[number] = _load_function(pickled)
+            call = self._loaded[number] = _load_function(pickled, self._buffers)
         except Refused as refused:
             self._failed[number] = refused.error
             raise
@@ -91,26 +134,37 @@ class Functions:
 
 
 class PythonCall(Call):
-    """A call whose outcome is pickled."""
+    """A call whose outcome is pickled; what is large in a result is shared where `buffers` are given."""
 
-    __slots__ = ()
+    __slots__ = ("_buffers",)
 
-    def result(self, value: Any) -> bytes:
-        """Its pickle.
+    def __init__(self, name: str, fn: Callable[..., Any], buffers: Buffers | None = None) -> None:
+        super().__init__(name, fn)
+        self._buffers = buffers
+
+    def result(self, value: Any) -> Any:
+        """Its pickle, with a loan where that is not all.
 
         Raises:
             Refused: it has none, or is a coroutine.
         """
-        import pickle
-
-        if type(value) is CoroutineType:
+        kind = type(value)
+        if kind is CoroutineType:
             value.close()
             message = (
                 f"{self.name} is async, and run_sync takes synchronous functions: make it a method instead"
             )
             raise Refused(error_map(METHOD_FAILED, message, {"type": "TypeError", "traceback": ""}))
         try:
-            return pickle.dumps(value, 5)
+            if kind in _LIGHT or (kind is bytes and len(value) < _SMALL):
+                import pickle
+
+                return pickle.dumps(value, 5)
+            if self._buffers is not None:
+                return self._buffers.pickled(value)
+            from ._views import dumps
+
+            return dumps(value)
         except Exception as exc:
             message = f"the result of {self.name} could not be pickled: {message_of(exc)}"
             raise Refused(describe(exc, code=METHOD_FAILED, message=message)) from None
@@ -124,7 +178,7 @@ class PythonCall(Call):
         return error
 
 
-def _load_function(pickled: bytes) -> PythonCall:
+def _load_function(pickled: bytes, buffers: Buffers | None = None) -> PythonCall:
     import pickle
 
     try:
@@ -132,14 +186,14 @@ def _load_function(pickled: bytes) -> PythonCall:
     except (Exception, SystemExit) as exc:
         what = f"the function could not be imported in the worker ({message_of(exc)}): {_REMEDY}"
         raise Refused(describe(exc, code=METHOD_FAILED, message=what)) from None
-    return PythonCall(getattr(fn, "__qualname__", None) or type(fn).__qualname__, fn)
+    return PythonCall(getattr(fn, "__qualname__", None) or type(fn).__qualname__, fn, buffers)
 
 
-def _load_arguments(name: str, pickled: bytes) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def _load_arguments(name: str, pickled: bytes, **beside: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     import pickle
 
     try:
-        args, kwargs = pickle.loads(pickled)
+        args, kwargs = pickle.loads(pickled, **beside)
     except (Exception, SystemExit) as exc:
         what = f"the arguments of {name} could not be unpickled in the worker: {message_of(exc)}"
         raise Refused(describe(exc, code=METHOD_FAILED, message=what)) from None

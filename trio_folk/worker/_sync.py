@@ -18,10 +18,11 @@ import os
 from .._wire import Message, MessageDecoder, Notify, Request
 from ._current import Adopted, Running, only
 from ._dispatch import EXECUTE, answer, cancelled, unwrap
-from ._python import DEFINE, Functions
+from ._python import Functions
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ._buffers import Buffers
     from ._worker import Worker
 
 __all__ = ["READ", "serve_blocking", "write_whole"]
@@ -29,11 +30,14 @@ __all__ = ["READ", "serve_blocking", "write_whole"]
 READ = 65536  # bytes; one read of 256 KiB doubles the time of a short call
 
 
-def serve_blocking(worker: Worker, task_fd: int, limit: int, running: Running) -> None:
+def serve_blocking(
+    worker: Worker, task_fd: int, limit: int, running: Running, buffers: Buffers | None = None
+) -> None:
     """Answer calls until end of file, or until nobody reads the replies.
 
     Args:
         running: is kept up to date with the call that runs, and says which were cancelled.
+        buffers: what is shared with the parent, if anything.
 
     Raises:
         ProtocolError: what came is not the protocol.
@@ -41,7 +45,7 @@ def serve_blocking(worker: Worker, task_fd: int, limit: int, running: Running) -
     os.set_blocking(task_fd, True)
     only(running)
     decoder = MessageDecoder(limit)
-    functions = Functions()
+    functions = Functions(buffers)
     try:
         while _turn(worker, functions, decoder, task_fd, limit, running):
             pass
@@ -81,9 +85,11 @@ def _take(
         if running.cancelled:
             running.settle(msgid)
         running.msgid = 0
+        if functions.uses:
+            functions.settle()
         write_whole(fd, frame)
-    elif type(message) is Notify and message.method == DEFINE:
-        functions.define(message.params)
+    elif type(message) is Notify:
+        functions.hear(message)
 
 
 def _answer_with_care(

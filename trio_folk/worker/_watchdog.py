@@ -12,7 +12,7 @@ What does not work
     SIGTERM to ourselves: a handler in Python waits for the main thread. Code in C that never gives up the
     interpreter's lock keeps this thread from running too; only an outside process could end that.
 
-Knows one descriptor and its own process. Does not know what the messages mean.
+Knows one channel and its own process. Does not know what the messages mean.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ._control import Control
+
 __all__ = ["watch"]
 
 SIGKILL = 9  # on every POSIX system; importing signal brings enum, two milliseconds at birth
-_READ = 4096  # bytes; what is told on this channel later is short
 
 
-def watch(control_fd: int, listen: Callable[[Notify], None]) -> None:
+def watch(control: Control, listen: Callable[[Notify], None]) -> None:
     """Start the thread, which calls `listen`. It needs no ``threading``, which costs two milliseconds at birth."""
-    os.set_blocking(control_fd, True)
-    _thread.start_new_thread(_until_end_of_file, (control_fd, listen))
+    _thread.start_new_thread(_until_end_of_file, (control, listen))
 
 
-def _until_end_of_file(fd: int, listen: Callable[[Notify], None]) -> None:
+def _until_end_of_file(control: Control, listen: Callable[[Notify], None]) -> None:
     decoder = MessageDecoder()
     try:
-        while data := os.read(fd, _READ):
+        while data := control.read():
             for message in decoder.feed(data):
                 if type(message) is Notify:
                     listen(message)

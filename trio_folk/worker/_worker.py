@@ -35,6 +35,7 @@ __all__ = ["Method", "Worker", "ready_params"]
 
 FEATURES = ("python", "cancel", "meta")
 _ONE_BY_ONE = ("order", "revoke")
+_SHARING = ("buffers",)
 _RESERVED = "folk."
 _MOST = 65536  # calls at once; the parent refuses to believe more
 _COROUTINE = 0x80  # inspect.CO_COROUTINE; importing inspect costs more than all the rest
@@ -133,10 +134,15 @@ class Worker:
         return f"<Worker concurrency={self._concurrency}, methods: {', '.join(sorted(self._methods))}>"
 
 
-def ready_params(worker: Worker, *, in_process: bool = False) -> dict[str, object]:
-    """What ``control.ready`` says of this worker. In the parent's own process it has no thread to give calls back."""
+def ready_params(worker: Worker, *, in_process: bool = False, shares: bool = False) -> dict[str, object]:
+    """What ``control.ready`` says of this worker. In the parent's own process it has no thread to give calls back.
+
+    Args:
+        in_process: it runs there.
+        shares: it takes large buffers through shared memory.
+    """
     ordered = worker.concurrency == 1 and not in_process
-    features = [*FEATURES, *(_ONE_BY_ONE if ordered else ())]
+    features = [*FEATURES, *(_ONE_BY_ONE if ordered else ()), *(_SHARING if shares else ())]
     folk = {"v": 1, "features": features, "concurrency": worker.concurrency}
     return {"pid": os.getpid(), "folk": folk}
 
