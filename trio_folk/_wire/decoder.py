@@ -26,6 +26,7 @@ __all__ = ["MessageDecoder"]
 
 _PREFIX = 4
 _SMALL = 4096  # bytes; below, a copy costs a third of a view
+_EMPTY = "a frame of length zero"
 _length_at = Struct(">I").unpack_from
 
 
@@ -105,36 +106,33 @@ class MessageDecoder:
 
     def _drain(self, data: bytes | bytearray | memoryview) -> list[Message]:
         messages: list[Message] = []
-        start = 0
+        start, total = 0, len(data)
         with memoryview(data) as view:
-            while self._error is None:
+            # Written out, for many small frames come in one read: a function for each would cost as much as msgpack.
+            while True:
+                if total - start < _PREFIX:
+                    self._missing = _PREFIX
+                    break
+                (length,) = _length_at(view, start)
+                end = start + _PREFIX + length
+                if not 0 < length <= self._limit:
+                    self._stop(too_large(length, self._limit) if length else InvalidFrame(_EMPTY))
+                    break
+                if end > total:
+                    self._missing = end - start
+                    break
+                payload = view[start + _PREFIX : end]
                 try:
-                    payload = self._payload_at(view, start)
-                    if payload is None:
-                        break
-                    messages.append(_parse(payload))
-                    start += _PREFIX + len(payload)
-                except ProtocolError as error:
-                    self._stop(error)
+                    messages.append(message_from(unpack(payload)))
+                except Exception:
+                    self._stop(_trouble_with(payload))
+                    break
+                start = end
             if self._error is None and (start or data is not self._held):
                 self._held = bytearray(view[start:])
         if self._error is not None and not messages:
             raise _fresh(self._error)
         return messages
-
-    def _payload_at(self, view: memoryview, start: int) -> memoryview | None:
-        """The payload of the frame that begins at `start`, or None while it is unfinished."""
-        have = len(view) - start
-        self._missing = _PREFIX
-        if have < _PREFIX:
-            return None
-        (length,) = _length_at(view, start)
-        if length > self._limit:
-            raise too_large(length, self._limit)
-        if length == 0:
-            raise InvalidFrame("a frame of length zero")
-        self._missing = end = _PREFIX + length
-        return view[start + _PREFIX : start + end] if have >= end else None
 
     def _stop(self, error: ProtocolError) -> None:
         self._error = _fresh(error)
@@ -146,12 +144,17 @@ def _fresh(error: ProtocolError) -> ProtocolError:
     return type(error)(error.message, hint=error.hint)
 
 
-def _parse(payload: bytes | bytearray | memoryview) -> Message:
+def _trouble_with(payload: bytes | bytearray | memoryview) -> ProtocolError:
+    """Why it is no message."""
     try:
         value = unpack(payload)
     except Exception as error:
         # Cut short, surplus bytes, unknown byte, too deep, unhashable key, bad timestamp: each raises another
         # class. Not its repr: ExtraData's holds the whole payload.
         reason = f"{type(error).__name__} {error}"[:200]
-        raise InvalidFrame(f"a payload that is not one MessagePack value: {reason}") from None
-    return message_from(value)
+        return InvalidFrame(f"a payload that is not one MessagePack value: {reason}")
+    try:
+        message_from(value)
+    except ProtocolError as error:
+        return error
+    raise AssertionError("a payload that was no message is one at second sight")

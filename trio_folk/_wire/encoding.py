@@ -25,8 +25,10 @@ def encode_request(msgid: int, method: str, packed_params: bytes, limit: int = M
         FrameTooLarge: the payload is longer than `limit`.
     """
     head = pack((0, msgid, method))
-    prefix = _prefix(len(head) + len(packed_params), limit)
-    return b"".join((prefix, b"\x94", head[1:], packed_params))  # four elements, not three
+    length = len(head) + len(packed_params)
+    if length > limit:
+        raise too_large(length, limit)
+    return b"".join((_as_uint32(length), b"\x94", head[1:], packed_params))  # four elements, not three
 
 
 def encode_response(msgid: int, error: object, result: object, limit: int = MAX_FRAME) -> bytes:
