@@ -13,8 +13,8 @@ from bench.interface import Call, Peer, Values
 from bench.jobs import echo
 from bench.pin import pin
 
-TITLE = "cost of a call from 1 to 256 slots, by one caller or 64; workers are tasks, pinned to one CPU; us"
-SLOTS = (1, 16, 256)
+TITLE = "cost of a call from 1 to 512 slots, by one caller or 64; workers are tasks, pinned to one CPU; us"
+SLOTS = (1, 8, 64, 512)
 COLUMNS = (
     *(f"{slots}, one" for slots in SLOTS),
     *(f"{slots}, 64" for slots in SLOTS),
