@@ -40,11 +40,12 @@ class FolkRunSync(Peer):
 
         return trio_folk.PipeRuntime.python()
 
-    def end_at_once(self) -> None:
+    def end_at_once(self) -> bool:
         """By `cancel_grace`."""
         import trio_folk
 
         self._config = trio_folk.PoolConfig(cancel_grace=0)
+        return True
 
     async def ready(self, workers: int) -> bool:
         """By `wait_ready`."""

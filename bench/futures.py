@@ -113,7 +113,7 @@ class Pebble(OfFutures):
 
     def __init__(self) -> None:
         super().__init__()
-        import pebble  # type: ignore[import-untyped]
+        import pebble
 
         self._pebble = pebble.ProcessPool
 
@@ -140,9 +140,9 @@ class Mpire(OfFutures):
 
     def __init__(self) -> None:
         super().__init__()
-        import mpire  # type: ignore[import-untyped]
+        import mpire
 
-        self._mpire = mpire.WorkerPool
+        self._mpire: Any = mpire.WorkerPool  # type: ignore[attr-defined]
 
     def _make(self, workers: int) -> Any:
         return self._mpire(workers, start_method="spawn", keep_alive=True)

@@ -42,8 +42,9 @@ class Peer(ABC):
     pickles: ClassVar[bool] = True
     largest: ClassVar[int] = 64
 
-    def end_at_once(self) -> None:
-        """From the next pool on, a cancelled job is ended without being asked to end first; most know nothing else."""
+    def end_at_once(self) -> bool:
+        """Have the next pool end a cancelled job without asking it to end; false where pools do not ask anyway."""
+        return False
 
     async def ready(self, workers: int) -> bool:
         """Return when the pool that was opened last says that so many are ready; false where pools cannot tell."""

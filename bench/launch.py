@@ -51,8 +51,8 @@ def adopt_orphans() -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def run_cell(module: str, peer: type[Peer], *, limit: int, short: bool) -> Found:
-    """Measure one peer, within the limit."""
+def run_cell(module: str, peer: type[Peer], *, limit: int, short: bool, root: Path = ROOT) -> Found:
+    """Measure one peer, within the limit; the packages are those of the root."""
     command = [sys.executable, "-m", "bench.cell", module, "measure", peer.name, str(limit + _ALARM)]
     with (
         tempfile.TemporaryDirectory(prefix="folk-bench-", ignore_cleanup_errors=True) as scratch,
@@ -65,7 +65,7 @@ def run_cell(module: str, peer: type[Peer], *, limit: int, short: bool) -> Found
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=err,
-            cwd=ROOT,
+            cwd=root,
             env=_environment(peer, scratch),
             start_new_session=True,
         )

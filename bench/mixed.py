@@ -17,8 +17,10 @@ from bench.jobs import LONG, long_call, short_call
 from bench.mixed_plan import SLOTS, Plan, Turn
 from bench.mixed_seen import Seen, p99, passed_over
 
-TITLE = "1 % of calls sleep 200 ms, 99 % take 50 us; 64 callers, 4 slots; p99 of the short ones in ms, with the long ones \
+TITLE = (
+    "1 % of calls sleep 200 ms, 99 % take 50 us; 64 callers, 4 slots; p99 of the short ones in ms, with the long ones \
 and without; calls that waited more than 10 ms beside a worker that ran nothing"
+)
 COLUMNS = (
     *("steady", "without", "ratio", "passed over"),
     *("bursts", "bursts without", "ratio of bursts", "passed over in bursts"),

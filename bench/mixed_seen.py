@@ -1,4 +1,4 @@
-"""What callers saw of a mixed load, and what that says of the slots: how long short calls took, and who was passed over.
+"""What callers saw of a mixed load: how long short calls took, and which were passed over by an idle worker.
 
 Workers tell when they began and ended each call, by the clock that all processes share, so that whether a slot had
 nothing to do needs nobody's word.

@@ -13,11 +13,14 @@ import trio
 from bench.interface import Peer, Values
 from bench.usage import rss, usage
 
-TITLE = "512 slots, workers are tasks: ready and closed in ms; KB a slot, both sides; wake-ups, and us of processor time, \
+TITLE = (
+    "512 slots, workers are tasks: ready and closed in ms; KB a slot, both sides; wake-ups, and us of processor time, \
 a second of idling"
+)
 COLUMNS = ("ready", "KB a slot", "wake-ups", "idle", "close")
 SLOTS, SHORT_SLOTS = 512, 64
-IDLE, SHORT_IDLE = 4.0, 0.2  # seconds
+IDLE, SHORT_IDLE = 3.0, 0.2  # seconds
+PAUSE = 1.5  # seconds: once each worker has lived for `min_uptime`, its supervisor notes it
 
 
 def measure(peer: Peer, short: bool) -> Values:
@@ -31,9 +34,10 @@ async def _slots(peer: Peer, slots: int, idle: float) -> Values:
         async with peer.open(slots):
             ready = time.perf_counter() - began
             memory = (rss() - before) / slots * 1e3
+            await trio.sleep(PAUSE)
             quiet = usage([os.getpid()])
             await trio.sleep(idle)
-            used = usage([os.getpid()]).since(quiet)
+            used = usage([os.getpid()]) - quiet
             began = time.perf_counter()
         close = time.perf_counter() - began
     return {

@@ -19,8 +19,10 @@ class Usage:
     seconds: float
     sleeps: int
 
-    def since(self, before: Usage) -> Usage:
-        """What was added."""
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(self.seconds + other.seconds, self.sleeps + other.sleeps)
+
+    def __sub__(self, before: Usage) -> Usage:
         return Usage(self.seconds - before.seconds, self.sleeps - before.sleeps)
 
 

@@ -1,0 +1,74 @@
+"""Rounds: every measure of every peer, interleaved, one cell at a time, with word of how long it will take.
+
+Each round measures everything of everybody once, and each begins with another peer, so that a noisy minute
+falls on all.
+
+Knows names and times. Does not know what a cell measures, nor what becomes of it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+import statistics
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from bench.launch import run_cell
+from bench.peers import PEERS
+from bench.report import Cell
+
+LIMIT, SHORT_LIMIT = 90, 20  # seconds for one measure of one peer
+SHORT_TOTAL = 18  # seconds after which a short sample begins no further cell
+
+Planned = tuple[int, str, str]
+"""Round, measure and peer of a cell to come."""
+
+
+def module_of(measure: str) -> Any:
+    """The module of a measure."""
+    return importlib.import_module(f"bench.{measure}")
+
+
+def schedule(measures: Sequence[str], peers: Sequence[str], rounds: int) -> list[Planned]:
+    """Every cell, in the order of running; a measure that takes long has fewer rounds (its ROUNDS)."""
+    most = {measure: getattr(module_of(measure), "ROUNDS", rounds) for measure in measures}
+    cells = []
+    for number in range(1, rounds + 1):
+        for measure in measures:
+            if number <= most[measure]:
+                able = [name for name in peers if measure in PEERS[name].measures]
+                turn = number % len(able) if able else 0
+                cells += [(number, measure, name) for name in able[turn:] + able[:turn]]
+    return cells
+
+
+def run(planned: Sequence[Planned], *, short: bool) -> Iterator[Cell]:
+    """Measure every cell, one at a time."""
+    until = time.monotonic() + (SHORT_TOTAL if short else math.inf)
+    done: list[Cell] = []
+    for number, (round_, measure, peer) in enumerate(planned, 1):
+        if time.monotonic() > until:
+            print(f"Out of time for a short sample: {number - 1} of {len(planned)} cells were measured.")
+            return
+        left = _left(planned[number - 1 :], done)
+        print(
+            f"[{number}/{len(planned)}]{left} round {round_}: {measure}, {peer}", file=sys.stderr, flush=True
+        )
+        began = time.monotonic()
+        limit = SHORT_LIMIT if short else LIMIT
+        found = run_cell(f"bench.{measure}", PEERS[peer], limit=limit, short=short)
+        done.append(Cell(round_, measure, peer, found, time.monotonic() - began))
+        yield done[-1]
+
+
+def _left(planned: Sequence[Planned], done: Sequence[Cell]) -> str:
+    """How long the rest may take, by what took as long before; nothing while that is guessing."""
+    if not done or planned[0][0] == 1:
+        return ""
+    seconds = {(cell.measure, cell.peer): cell.seconds for cell in done}
+    usual = statistics.mean(seconds.values())
+    rest = sum(seconds.get((measure, peer), usual) for _, measure, peer in planned)
+    return f" {math.ceil(rest / 60)} min left,"
