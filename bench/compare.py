@@ -14,6 +14,7 @@ Knows git and cells. Does not know what a cell measures.
 from __future__ import annotations
 
 import argparse
+import compileall
 import statistics
 import subprocess
 import sys
@@ -31,8 +32,8 @@ from bench.report import Cell, aligned, with_spread
 from bench.rounds import LIMIT, SHORT_LIMIT, module_of, schedule
 
 OURS = [name for name in PEERS if name.startswith("trio_folk")]
-FEWEST = 3  # rounds, for anything but noise
-MATTERS = 0.03  # a smaller change of the median is called noise, even if every round agrees
+FEWEST = 5  # rounds, for anything but noise
+MATTERS = 0.05  # a smaller change of the median is called noise, even if every round agrees
 
 
 @attrs.frozen
@@ -148,6 +149,8 @@ def checked_out(name: str) -> Iterator[Path]:
             for package, home in (("trio_folk", tree), ("bench", ROOT)):
                 (root / package).symlink_to(home / package, target_is_directory=True)
             _make_sure(root, tree)
+            for folder in (tree, ROOT):  # else the first boot there would compile it all
+                compileall.compile_dir(folder / "trio_folk", quiet=2)
             yield root
         finally:
             subprocess.run(["git", "worktree", "remove", "--force", str(tree)], cwd=ROOT, capture_output=True)
