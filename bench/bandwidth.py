@@ -21,7 +21,7 @@ COLUMNS = tuple(SIZES)
 RATES = COLUMNS  # more of these is better; of all else, less
 ROUNDS = 3
 FEWEST, SHORT_FEWEST = 3, 1  # round trips of each size, after one that is not counted
-DURATION, SHORT_DURATION = 0.3, 0.01  # seconds, if that many are more
+DURATION, SHORT_DURATION = 0.2, 0.01  # seconds, if that many are more
 
 
 def measure(peer: Peer, short: bool) -> Values:

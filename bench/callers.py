@@ -17,7 +17,7 @@ TITLE = "64 callers, 2 workers, 100-byte echo; calls/s, and ms of each call"
 COLUMNS = ("calls/s", "p50", "p99")
 RATES = ("calls/s",)  # more of these is better; of all else, less
 CALLERS, WORKERS = 64, 2
-WARM_UP, DURATION = 0.2, 2.0  # seconds
+WARM_UP, DURATION = 0.2, 1.5  # seconds
 SHORT_WARM_UP, SHORT_DURATION = 0.02, 0.1
 
 

@@ -141,8 +141,8 @@ def _place(change: Change, cells: Sequence[Cell]) -> tuple[int, int, int]:
 @contextmanager
 def checked_out(name: str) -> Iterator[Path]:
     """A folder with the `trio_folk` of a commit and the `bench` of the working tree."""
-    with tempfile.TemporaryDirectory(prefix="folk-compare-", ignore_cleanup_errors=True) as folder:
-        tree, root = Path(folder, "tree"), Path(folder, "root")
+    with tempfile.TemporaryDirectory(prefix="folk-compare-", ignore_cleanup_errors=True) as scratch:
+        tree, root = Path(scratch, "tree"), Path(scratch, "root")
         try:
             _git("worktree", "add", "--quiet", "--detach", str(tree), name)
             root.mkdir()

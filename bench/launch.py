@@ -38,11 +38,12 @@ _LOOK = 0.01
 
 @attrs.frozen
 class Found:
-    """What came of one cell: values or an error, and how many processes it left behind."""
+    """What came of one cell: values or an error, how many processes it left behind, and whether it had to be killed."""
 
     values: Values | None
     error: str | None
     left: int
+    hung: bool = False
 
 
 def adopt_orphans() -> None:
@@ -81,7 +82,7 @@ def run_cell(module: str, peer: type[Peer], *, limit: int, short: bool, root: Pa
                 cell.wait()
             left = _bury(_FAREWELL)
         values, error = _read(cell.returncode, out, err) if ended_itself else (None, f"no end in {limit} s")
-    return Found(values, error, left)
+    return Found(values, error, left, hung=not ended_itself)
 
 
 def _environment(peer: type[Peer], scratch: str) -> dict[str, str]:

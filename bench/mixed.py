@@ -27,7 +27,7 @@ COLUMNS = (
 )
 ROUNDS = 3
 DURATION, SHORT_DURATION = 4.0, 0.3  # seconds
-BURSTS, SHORT_BURSTS = 8, 1
+BURSTS, SHORT_BURSTS = 6, 1
 
 
 def measure(peer: Peer, short: bool) -> Values:

@@ -20,7 +20,7 @@ from bench.launch import run_cell
 from bench.peers import PEERS
 from bench.report import Cell
 
-LIMIT, SHORT_LIMIT = 90, 20  # seconds for one measure of one peer
+LIMIT, SHORT_LIMIT = 60, 20  # seconds for one measure of one peer, unless it has a LIMIT
 SHORT_TOTAL = 18  # seconds after which a short sample begins no further cell
 
 Planned = tuple[int, str, str]
@@ -32,9 +32,13 @@ def module_of(measure: str) -> Any:
     return importlib.import_module(f"bench.{measure}")
 
 
-def schedule(measures: Sequence[str], peers: Sequence[str], rounds: int) -> list[Planned]:
-    """Every cell, in the order of running; a measure that takes long has fewer rounds (its ROUNDS)."""
-    most = {measure: getattr(module_of(measure), "ROUNDS", rounds) for measure in measures}
+def schedule(
+    measures: Sequence[str], peers: Sequence[str], rounds: int, *, sparing: bool = False
+) -> list[Planned]:
+    """Every cell, in the order of running; sparing: a measure that takes long has fewer rounds (its ROUNDS)."""
+    most = {
+        measure: getattr(module_of(measure), "ROUNDS", rounds) if sparing else rounds for measure in measures
+    }
     cells = []
     for number in range(1, rounds + 1):
         for measure in measures:
@@ -46,19 +50,21 @@ def schedule(measures: Sequence[str], peers: Sequence[str], rounds: int) -> list
 
 
 def run(planned: Sequence[Planned], *, short: bool) -> Iterator[Cell]:
-    """Measure every cell, one at a time."""
+    """Measure every cell, one at a time; whoever hangs is not asked again."""
     until = time.monotonic() + (SHORT_TOTAL if short else math.inf)
     done: list[Cell] = []
     for number, (round_, measure, peer) in enumerate(planned, 1):
         if time.monotonic() > until:
             print(f"Out of time for a short sample: {number - 1} of {len(planned)} cells were measured.")
             return
+        if any((cell.measure, cell.peer) == (measure, peer) and cell.found.hung for cell in done):
+            continue  # it would hang again, and the others would have less time
         left = _left(planned[number - 1 :], done)
         print(
             f"[{number}/{len(planned)}]{left} round {round_}: {measure}, {peer}", file=sys.stderr, flush=True
         )
         began = time.monotonic()
-        limit = SHORT_LIMIT if short else LIMIT
+        limit = SHORT_LIMIT if short else getattr(module_of(measure), "LIMIT", LIMIT)
         found = run_cell(f"bench.{measure}", PEERS[peer], limit=limit, short=short)
         done.append(Cell(round_, measure, peer, found, time.monotonic() - began))
         yield done[-1]

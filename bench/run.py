@@ -36,7 +36,9 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--only", metavar="A,B", help=f"some of {', '.join(MEASURES)}")
     parser.add_argument("--peers", metavar="A,B", help="some of the peers; trio_folk means all its ways in")
     parser.add_argument(
-        "--rounds", type=int, help="how often each is measured: 5, 7 to compare, 1 with --short"
+        "--rounds",
+        type=int,
+        help="how often each is measured: 5 (3 of what takes long), 7 to compare, 1 with --short",
     )
     parser.add_argument("--short", action="store_true", help="a sample in seconds, to see that it runs")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything found there too")
@@ -65,6 +67,7 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
         known = f"measures are {', '.join(MEASURES)}; peers are {', '.join(PEERS)}"
         parser.error(f"unknown: {', '.join(unknown)} ({known})")
     options.names = _peers(asked, floors=not options.compare)
+    options.sparing = not (options.rounds or options.compare)
     options.rounds = options.rounds or (1 if options.short else 7 if options.compare else 5)
     if options.page and not options.json:
         options.json = options.page.with_suffix(".json")
@@ -82,13 +85,15 @@ def measured(options: argparse.Namespace, argv: Sequence[str]) -> Record:
     command = f"python bench/run.py {shlex.join(argv)}".strip()
     cells: list[Cell] = []
     found = Record(command, machine(), options.rounds, options.short, cells)
-    planned = schedule(options.measures, options.names, options.rounds)
-    for cell in run(planned, short=options.short):
-        cells.append(cell)
-        if options.json and (len(cells) == len(planned) or planned[len(cells)][0] > cell.round):
+    planned = schedule(options.measures, options.names, options.rounds, sparing=options.sparing)
+    try:
+        for cell in run(planned, short=options.short):
+            if options.json and cells and cell.round > cells[-1].round:
+                found.write(options.json)
+            cells.append(cell)
+    finally:
+        if options.json:
             found.write(options.json)
-    if options.json:
-        found.write(options.json)
     return found
 
 
