@@ -15,6 +15,8 @@ import attrs
 from bench.launch import Found
 from bench.report import Cell, summary, with_ratios
 
+_LINES = ",\n  "
+
 
 @attrs.frozen
 class Record:
@@ -39,9 +41,19 @@ class Record:
     def write(self, path: Path) -> None:
         """Write it, with the summary for whoever wants no more than that."""
         found = attrs.asdict(self, filter=attrs.filters.exclude("cells"))
-        cells = [attrs.asdict(cell) for cell in self.cells]
+        cells = [json.dumps(attrs.asdict(cell)) for cell in self.cells]  # a line each: there are hundreds
+        head = json.dumps({**found, "measures": self.measures}, indent=1).removesuffix("\n}")
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({**found, "measures": self.measures, "cells": cells}, indent=1) + "\n")
+        path.write_text(f'{head},\n "cells": [\n  {_LINES.join(cells)}\n ]\n}}\n')
+
+
+def seconds_of(path: Path) -> dict[tuple[str, str], float]:
+    """How long each measure of each peer took in that run; nothing where there was none that we can read."""
+    try:
+        cells = read(path).cells
+    except (OSError, ValueError, KeyError, TypeError):  # of an older kind, or cut off
+        return {}
+    return {(cell.measure, cell.peer): cell.seconds for cell in cells}
 
 
 def read(path: Path) -> Record:

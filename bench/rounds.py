@@ -13,7 +13,7 @@ import math
 import statistics
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from bench.launch import run_cell
@@ -49,8 +49,16 @@ def schedule(
     return cells
 
 
-def run(planned: Sequence[Planned], *, short: bool) -> Iterator[Cell]:
-    """Measure every cell, one at a time; whoever hangs is not asked again."""
+def run(
+    planned: Sequence[Planned], *, short: bool, usual: Mapping[tuple[str, str], float] | None = None
+) -> Iterator[Cell]:
+    """Measure every cell, one at a time; whoever hangs is not asked again.
+
+    Args:
+        planned: what is to be measured.
+        short: whether it is a sample only.
+        usual: how many seconds a measure of a peer takes, as far as that is known.
+    """
     until = time.monotonic() + (SHORT_TOTAL if short else math.inf)
     done: list[Cell] = []
     for number, (round_, measure, peer) in enumerate(planned, 1):
@@ -59,7 +67,7 @@ def run(planned: Sequence[Planned], *, short: bool) -> Iterator[Cell]:
             return
         if any((cell.measure, cell.peer) == (measure, peer) and cell.found.hung for cell in done):
             continue  # it would hang again, and the others would have less time
-        left = _left(planned[number - 1 :], done)
+        left = _left(planned[number - 1 :], {} if short else {**(usual or {}), **_took(done)})
         print(
             f"[{number}/{len(planned)}]{left} round {round_}: {measure}, {peer}", file=sys.stderr, flush=True
         )
@@ -70,11 +78,13 @@ def run(planned: Sequence[Planned], *, short: bool) -> Iterator[Cell]:
         yield done[-1]
 
 
-def _left(planned: Sequence[Planned], done: Sequence[Cell]) -> str:
-    """How long the rest may take, by what took as long before; nothing while that is guessing."""
-    if not done or planned[0][0] == 1:
+def _took(done: Sequence[Cell]) -> dict[tuple[str, str], float]:
+    return {(cell.measure, cell.peer): cell.seconds for cell in done}
+
+
+def _left(planned: Sequence[Planned], seconds: Mapping[tuple[str, str], float]) -> str:
+    """How long the rest may take, by what took as long before; nothing while most of that is guessing."""
+    known = [seconds[cell[1:]] for cell in planned if cell[1:] in seconds]
+    if 2 * len(known) < len(planned):
         return ""
-    seconds = {(cell.measure, cell.peer): cell.seconds for cell in done}
-    usual = statistics.mean(seconds.values())
-    rest = sum(seconds.get((measure, peer), usual) for _, measure, peer in planned)
-    return f" {math.ceil(rest / 60)} min left,"
+    return f" {math.ceil(statistics.mean(known) * len(planned) / 60)} min left,"

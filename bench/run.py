@@ -29,6 +29,8 @@ MEASURES = (
 )
 SHORT_MEASURES = ("calls", "callers", "boot", "births", "stall", "cancel", "death", "dispatch", "maps")
 
+_USUAL = page.PAGE.with_suffix(".json")
+
 
 def arguments(argv: Sequence[str]) -> argparse.Namespace:
     """Read the command line; unknown names end it with the names that are known."""
@@ -87,7 +89,7 @@ def measured(options: argparse.Namespace, argv: Sequence[str]) -> Record:
     found = Record(command, machine(), options.rounds, options.short, cells)
     planned = schedule(options.measures, options.names, options.rounds, sparing=options.sparing)
     try:
-        for cell in run(planned, short=options.short):
+        for cell in run(planned, short=options.short, usual=record.seconds_of(_USUAL)):
             if options.json and cells and cell.round > cells[-1].round:
                 found.write(options.json)
             cells.append(cell)
