@@ -119,6 +119,31 @@ def test_comparison_with_itself_finds_nothing_and_leaves_nothing() -> None:
     assert worktrees() == before
 
 
+def test_comparison_that_is_ended_leaves_nothing() -> None:
+    """SIGTERM in the middle of a cell: the worktree is gone, and the status is that of the signal."""
+    before = worktrees()
+    if not before:
+        pytest.skip("no git repository here")
+    command = [
+        sys.executable,
+        str(RUN),
+        "--compare",
+        "HEAD",
+        "--only",
+        "callers",
+        "--peers",
+        "trio_folk.execute",
+    ]
+    running = subprocess.Popen(command, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    with running:
+        assert running.stderr is not None
+        assert "round 1" in running.stderr.readline()  # the commit is checked out by now
+        assert worktrees() != before
+        running.terminate()
+        assert running.wait(60) == 143
+    assert worktrees() == before
+
+
 def test_comparison_with_what_is_no_commit_says_so() -> None:
     """In the words of git, before anything is measured."""
     if not worktrees():
