@@ -19,7 +19,6 @@ SIZES |= {"4 MiB": 1 << 22, "16 MiB": 1 << 24, "64 MiB": 1 << 26}
 SHORT_SIZES = ("1 KiB", "1 MiB")
 COLUMNS = tuple(SIZES)
 RATES = COLUMNS  # more of these is better; of all else, less
-ROUNDS = 3
 FEWEST, SHORT_FEWEST = 3, 1  # round trips of each size, after one that is not counted
 DURATION, SHORT_DURATION = 0.2, 0.01  # seconds, if that many are more
 

@@ -19,7 +19,6 @@ from bench.rendezvous import Rendezvous, open_rendezvous
 
 TITLE = "cancel a running `while True`, to the next answer of the only worker; ms"
 COLUMNS = ("next answer",)
-ROUNDS = 3
 PATIENCE = 20.0  # seconds, for peers that claim to stop a job
 DOUBT, SHORT_DOUBT = 2.0, 0.3  # seconds, for peers that do not
 TIMES = 5

@@ -23,7 +23,6 @@ TITLE = (
 )
 COLUMNS = ("answered", "calls/s", "PSS", "wake-ups", "idle", "close", "left")
 RATES = ("calls/s",)  # more of these is better; of all else, less
-ROUNDS = 3
 WORKERS, SHORT_WORKERS = 256, 8
 DURATION, SHORT_DURATION = 2.0, 0.1  # seconds of calls
 IDLE, SHORT_IDLE = 4.0, 0.2  # seconds

@@ -14,7 +14,6 @@ TITLE = "1 to 128 callers, 2 workers, 100-byte echo; calls/s"
 CALLERS = (1, 2, 4, 8, 16, 32, 64, 128)
 COLUMNS = tuple(f"{callers} calling" for callers in CALLERS)
 RATES = COLUMNS  # more of these is better; of all else, less
-ROUNDS = 3
 WARM_UP, DURATION = 0.05, 0.25  # seconds for each number of callers
 SHORT_WARM_UP, SHORT_DURATION = 0.01, 0.02
 

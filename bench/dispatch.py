@@ -19,7 +19,6 @@ COLUMNS = (
     *(f"{slots}, one" for slots in SLOTS),
     *(f"{slots}, 64" for slots in SLOTS),
 )
-ROUNDS = 3
 CALLERS = 64
 CALLS, SHORT_CALLS = 6400, 640
 PAUSE, SHORT_PAUSE = 1.2, 0.0  # seconds: once each worker has lived for `min_uptime`, its supervisor notes it

@@ -25,7 +25,6 @@ COLUMNS = (
     *("steady", "without", "ratio", "passed over"),
     *("bursts", "bursts without", "ratio of bursts", "passed over in bursts"),
 )
-ROUNDS = 3
 DURATION, SHORT_DURATION = 4.0, 0.3  # seconds
 BURSTS, SHORT_BURSTS = 6, 1
 

@@ -18,7 +18,6 @@ TITLE = (
 a second of idling"
 )
 COLUMNS = ("ready", "KB a slot", "wake-ups", "idle", "close")
-ROUNDS = 3
 SLOTS, SHORT_SLOTS = 512, 64
 IDLE, SHORT_IDLE = 3.0, 0.2  # seconds
 PAUSE = 1.5  # seconds: once each worker has lived for `min_uptime`, its supervisor notes it

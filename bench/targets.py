@@ -122,8 +122,8 @@ def _large(rounds: Rounds) -> Iterator[Target]:
     for column in rounds.columns("large", OURS):
         for size, bound in (("64 MiB", 10), ("1 MiB", 4)):
             if column.startswith(size):
-                look = beside("large", column, OTHERS, max)
-                yield Target(f"there and back, {column}: times the best peer", look, bound)
+                look = beside("large", column, OTHERS, min, inverse=True)
+                yield Target(f"there and back, {column}: times faster than the best peer", look, bound)
 
 
 def _mixed() -> Iterator[Target]:

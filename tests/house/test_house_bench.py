@@ -13,6 +13,7 @@ from bench.launch import Found
 from bench.mixed_seen import Seen, p99, passed_over
 from bench.record import Record
 from bench.report import Cell
+from bench.rounds import schedule
 from bench.targets import Rounds, targets, targets_table
 
 MS = 1_000_000  # nanoseconds
@@ -122,3 +123,21 @@ def test_record_comes_back_whole(tmp_path: Path) -> None:
     )
     found.write(tmp_path / "run.json")
     assert record.read(tmp_path / "run.json") == found
+
+
+def test_large_values_have_a_target_by_their_size() -> None:
+    """Times, so that ours under the best peer's is what counts; 8 MiB have no bound."""
+    sizes = ("1 MiB bytes", "8 MiB bytes", "64 MiB numpy")
+    found = cells(
+        {"trio_folk": dict.fromkeys(sizes, 10.0), "anyio": dict.fromkeys(sizes, 50.0)}, measure="large"
+    )
+    rows = [[cell.strip() for cell in line.split("|")] for line in targets_table(found)[2:]]
+    assert [row[2:5] for row in rows] == [["at least 4", "5", "yes"], ["at least 10", "5", "no"]]
+
+
+def test_what_takes_long_has_fewer_rounds_where_everything_is_measured() -> None:
+    """Where rounds were asked for there are as many of each."""
+    for sparing, rounds in ((True, 3), (False, 5)):
+        planned = schedule(["calls", "large"], ["trio_folk"], 5, sparing=sparing)
+        assert [measure for _, measure, _ in planned].count("large") == rounds
+        assert [measure for _, measure, _ in planned].count("calls") == 5
