@@ -24,12 +24,12 @@ _HEAD = """\
 # Benchmarks
 
 `nox -s bench` has written this page, its pictures and {json}, which holds every number of every round. Run it
-on an idle machine of your own: it takes {minutes:.0f} minutes, and the ratios are what to look at. With
+on an idle machine of your own, where it takes some {minutes:.0f} min; the ratios are what to look at. With
 `nox -s bench -- --compare REV` your working tree is measured beside a commit.
 
-Each number is the median of {rounds} rounds, fewer where a measure takes long, with their minimum and maximum. Each
-cell of a table is a process of its own, and in each round everything is measured of everybody, in turn. A ratio is
-taken inside a round. How it is done, and what was done to have each library at its best: {{doc}}`design/bench`.
+Each number is the median of all rounds, with their minimum and maximum: {rounds} rounds here, or fewer of what takes
+long. Each cell of a table is a process of its own, and in each round everything is measured of everybody, in turn. A
+ratio is taken inside a round. How it is done, and what was done to have each library at its best: {{doc}}`design/bench`.
 """
 _TARGETS = """
 ## What must hold
