@@ -29,7 +29,7 @@ on an idle machine of your own, where it takes some {minutes:.0f} min; the ratio
 
 Each number is the median of all rounds, with their minimum and maximum: {rounds} rounds here, or fewer of what takes
 long. Each cell of a table is a process of its own, and in each round everything is measured of everybody, in turn. A
-ratio is taken inside a round. How it is done, and what was done to have each library at its best: {{doc}}`design/bench`.
+ratio is taken inside a round. How it is done, and what has each library at its best: {{doc}}`design/bench`.
 """
 _TARGETS = """
 ## What must hold
