@@ -22,6 +22,7 @@ nox.options.reuse_existing_virtualenvs = True
 PYTHONS = ["3.11", "3.12", "3.13"]
 TEXTS = ["trio_folk", "tests", "docs", "examples", "bench", "newsfragments", "noxfile.py", "README.md"]
 TYPES = ["mypy >= 1.18", "pyright >= 1.1.400"]
+PEERS = ["trio-parallel", "anyio", "loky", "joblib", "pebble", "mpire"]
 DOCS = ["sphinx >= 8", "sphinxcontrib-trio >= 1.1.2", "myst-parser >= 4", "furo", "towncrier >= 24.8"]
 
 
@@ -122,7 +123,9 @@ def explore(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """The benchmarks, beside the peers; on an idle machine, or the numbers mean nothing."""
-    session.install("trio-parallel", "anyio", "loky", "joblib", "matplotlib", "-e", ".")
+    session.install(*PEERS, "numpy", "matplotlib", "-e", ".")
     # `nox -s bench -- reload` draws docs/pictures/reload.svg anew; `-- cancels` has no peers either
     apart = session.posargs[:1] in (["reload"], ["cancels"])
-    session.run("python", f"bench/{session.posargs[0] if apart else 'run'}.py", *session.posargs[apart:])
+    program = f"bench/{session.posargs[0] if apart else 'run'}.py"
+    # without arguments: everything, into docs/benchmarks.md
+    session.run("python", program, *(session.posargs[apart:] if session.posargs else ["--page"]))

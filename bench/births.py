@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import statistics
 import time
-from pathlib import Path
 
 import trio
 
 from bench.boot import MANY, all_answer
 from bench.interface import Peer, Values
+from bench.usage import pss
 
 TITLE = (
     "8 workers that each answered a call: a first pool (cold), a second beside it (warm), ms; PSS each, MB"
@@ -34,7 +34,7 @@ async def _births(peer: Peer, times: int) -> Values:
         ready = await _ready(peer, began)
         pids = await all_answer(call, MANY)
         found: Values = {"cold": _ms_since(began), **({"ready, cold": ready} if ready else {})}
-        found["PSS"] = statistics.mean(map(_pss, pids))
+        found["PSS"] = statistics.mean(map(pss, pids))
         warm = [await _second(peer) for _ in range(times)]
     for column in warm[0]:
         found[column] = statistics.median(float(each[column]) for each in warm)
@@ -55,11 +55,3 @@ async def _ready(peer: Peer, began: float) -> float | None:
 
 def _ms_since(began: float) -> float:
     return (time.perf_counter() - began) * 1e3
-
-
-def _pss(pid: int) -> float:
-    """Its share of memory in MB: each page divided by the processes that have it (proc_pid_smaps(5))."""
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1]) * 1024 / 1e6
-    raise RuntimeError(f"the kernel does not tell the PSS of process {pid}")

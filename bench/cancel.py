@@ -27,6 +27,7 @@ TIMES = 5
 def measure(peer: Peer, short: bool) -> Values:
     """The median of a few cancellations of one pool, or "never" with the time that was waited."""
     doubt = SHORT_DOUBT if short else DOUBT
+    peer.end_at_once()
     patience = PATIENCE if peer.cancellable else doubt
     times = trio.run(_cancellations, peer, 1 if short else TIMES, patience)
     if times is None:

@@ -35,8 +35,8 @@ from bench.cancels_run import (
 from bench.cancels_worker import C_CALL
 from bench.interface import Values
 from bench.launch import Found
+from bench.machine import machine
 from bench.report import Cell, summary, table
-from bench.run import machine
 
 TITLES = {
     "next answer": "cancel_grace=0: cancel a running `while True`, to the next answer of the only slot; ms",

@@ -20,6 +20,7 @@ from bench.rendezvous import open_rendezvous
 
 TITLE = "SIGKILL the only worker"
 COLUMNS = ("next answer, ms", "failed before it", "same pool", "lost of 10 pending", "unanswered of 10")
+LIMIT = 40  # seconds for all of it: one peer waits for its dead worker for ever
 LIFETIME, SHORT_LIFETIME = 1.5, 0.0  # seconds it lives before: a death in the first second is a crash loop
 GIVE_UP = 2  # failures in a row, after which the pool is made anew
 ATTEMPTS = 20

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from bench.interface import OF_POOLS, Call, Peer
+from bench.interface import MANY_CALLERS, OF_POOLS, Call, Peer
 from bench.jobs import echo
 
 if TYPE_CHECKING:
@@ -24,14 +24,14 @@ class FolkRunSync(Peer):
     """`WorkerPool.run_sync`: any importable function, pickled arguments."""
 
     name = "trio_folk"
-    measures = OF_POOLS | {"births", "maps"}
+    measures = OF_POOLS | MANY_CALLERS | {"births", "maps"}
 
     def __init__(self) -> None:
         import trio_folk
 
         # the public names are lazy: whoever times open_pool must not time the import of it
         self._open_pool = trio_folk.open_pool
-        self._config = trio_folk.PoolConfig(cancel_grace=0)  # no peer asks a job to end before it is killed
+        self._config = trio_folk.PoolConfig()
         self._runtime: Runtime = self._make_runtime()
         self._pool: WorkerPool | None = None
 
@@ -39,6 +39,13 @@ class FolkRunSync(Peer):
         import trio_folk
 
         return trio_folk.PipeRuntime.python()
+
+    def end_at_once(self) -> bool:
+        """By `cancel_grace`."""
+        import trio_folk
+
+        self._config = trio_folk.PoolConfig(cancel_grace=0)
+        return True
 
     async def ready(self, workers: int) -> bool:
         """By `wait_ready`."""
@@ -68,7 +75,7 @@ class FolkFork(FolkRunSync):
     """The same with forked workers: one zygote for all pools that are open at a time."""
 
     name = "trio_folk.fork"
-    measures = frozenset({"births", "cancel"})
+    measures = frozenset({"births", "cancel", "crowd"})
 
     def _make_runtime(self) -> Runtime:
         import trio_folk
@@ -94,7 +101,7 @@ class FolkExecute(Peer):
     name = "trio_folk.execute"
     pickles = False
     largest = 8
-    measures = frozenset({"calls", "callers", "large"})
+    measures = frozenset({"calls", "callers", "curve", "bandwidth", "large"})
 
     def __init__(self) -> None:
         import trio_folk
@@ -116,7 +123,7 @@ class FolkTasks(Peer):
     """The pool over workers that are trio tasks of the same process: its own code and wire, no second process."""
 
     name = "trio_folk.tasks"
-    measures = frozenset({"dispatch"})
+    measures = frozenset({"dispatch", "slots"})
 
     def __init__(self) -> None:
         import trio_folk

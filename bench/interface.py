@@ -20,6 +20,7 @@ Values = dict[str, "float | str"]
 """What a measure found, by the name of its column."""
 
 OF_POOLS = frozenset({"calls", "callers", "boot", "stall", "cancel", "death", "large"})
+MANY_CALLERS = frozenset({"curve", "mixed", "bandwidth"})
 
 
 class Peer(ABC):
@@ -40,6 +41,10 @@ class Peer(ABC):
     path: ClassVar[str | None] = None
     pickles: ClassVar[bool] = True
     largest: ClassVar[int] = 64
+
+    def end_at_once(self) -> bool:
+        """Have the next pool end a cancelled job without asking it to end; false where pools do not ask anyway."""
+        return False
 
     async def ready(self, workers: int) -> bool:
         """Return when the pool that was opened last says that so many are ready; false where pools cannot tell."""

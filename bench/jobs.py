@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import time
 
+SHORT = 50_000  # nanoseconds that a short call takes
+LONG = 0.2  # seconds that a long one does
 NAP = 0.02  # seconds; long enough to be killed in, short enough to wait for ten of them
 
 
@@ -44,6 +46,21 @@ def nap(directory: str) -> int:
     _tell(directory)
     time.sleep(NAP)
     return os.getpid()
+
+
+def short_call() -> tuple[int, int, int]:
+    """Work for 50 us; who did, from when to when, by a clock that all processes of a machine share."""
+    began = time.perf_counter_ns()
+    while (now := time.perf_counter_ns()) < began + SHORT:
+        pass
+    return os.getpid(), began, now
+
+
+def long_call() -> tuple[int, int, int]:
+    """The same, asleep for 200 ms."""
+    began = time.perf_counter_ns()
+    time.sleep(LONG)
+    return os.getpid(), began, time.perf_counter_ns()
 
 
 def _tell(directory: str) -> None:

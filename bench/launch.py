@@ -38,11 +38,12 @@ _LOOK = 0.01
 
 @attrs.frozen
 class Found:
-    """What came of one cell: values or an error, and how many processes it left behind."""
+    """What came of one cell: values or an error, how many processes it left behind, and whether it had to be killed."""
 
     values: Values | None
     error: str | None
     left: int
+    hung: bool = False
 
 
 def adopt_orphans() -> None:
@@ -51,8 +52,8 @@ def adopt_orphans() -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def run_cell(module: str, peer: type[Peer], *, limit: int, short: bool) -> Found:
-    """Measure one peer, within the limit."""
+def run_cell(module: str, peer: type[Peer], *, limit: int, short: bool, root: Path = ROOT) -> Found:
+    """Measure one peer, within the limit; the packages are those of the root."""
     command = [sys.executable, "-m", "bench.cell", module, "measure", peer.name, str(limit + _ALARM)]
     with (
         tempfile.TemporaryDirectory(prefix="folk-bench-", ignore_cleanup_errors=True) as scratch,
@@ -65,7 +66,7 @@ def run_cell(module: str, peer: type[Peer], *, limit: int, short: bool) -> Found
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=err,
-            cwd=ROOT,
+            cwd=root,
             env=_environment(peer, scratch),
             start_new_session=True,
         )
@@ -81,7 +82,7 @@ def run_cell(module: str, peer: type[Peer], *, limit: int, short: bool) -> Found
                 cell.wait()
             left = _bury(_FAREWELL)
         values, error = _read(cell.returncode, out, err) if ended_itself else (None, f"no end in {limit} s")
-    return Found(values, error, left)
+    return Found(values, error, left, hung=not ended_itself)
 
 
 def _environment(peer: type[Peer], scratch: str) -> dict[str, str]:

@@ -14,6 +14,7 @@ from bench.pin import pin
 
 TITLE = "abs() of integers, 2 workers; items/s, over all CPUs and pinned to one"
 COLUMNS = ("items/s", "pinned")
+RATES = COLUMNS  # more of these is better; of all else, less
 WORKERS = 2
 ITEMS, SHORT_ITEMS = 500_000, 5_000
 WARM_UP = 10  # a part of the items so large is mapped before

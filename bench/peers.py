@@ -1,4 +1,4 @@
-"""The peers: other people's worker pools, each behind the one interface, and the list of all.
+"""The peers that are awaited as they are, and joblib; and the list of all, floors and our own among them.
 
 Each imports its library when it is made, in the process that measures it, so that none weighs on another.
 
@@ -9,21 +9,16 @@ from __future__ import annotations
 
 import functools
 import multiprocessing
-from abc import abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterable
-from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any, ClassVar
 
 import trio
 
-from bench.bridge import result_of
 from bench.floors import BareRpc, PingPong
 from bench.folk import FolkExecute, FolkFork, FolkRunSync, FolkTasks, FolkView
-from bench.interface import OF_POOLS, Call, Peer
-
-CHUNK = 250
-"""Items in a chunk, where a library does not choose for itself."""
+from bench.futures import Futures, Loky, Mpire, Pebble
+from bench.interface import MANY_CALLERS, OF_POOLS, Call, Peer
 
 
 class TrioParallel(Peer):
@@ -34,7 +29,7 @@ class TrioParallel(Peer):
     """
 
     name = "trio-parallel"
-    measures = OF_POOLS | {"births"}
+    measures = OF_POOLS | MANY_CALLERS | {"births"}
     path: ClassVar[str | None] = "plain_pickle"
 
     def __init__(self) -> None:
@@ -78,6 +73,7 @@ class Anyio(Peer):
     """anyio.to_process. Its workers belong to the event loop: a fresh pool needs a fresh `trio.run`."""
 
     name = "anyio"
+    measures = OF_POOLS | MANY_CALLERS
 
     def __init__(self) -> None:
         import anyio.to_process
@@ -89,65 +85,6 @@ class Anyio(Peer):
     async def open(self, workers: int) -> AsyncIterator[Call]:
         """Its workers are made as callers come, and end with the event loop."""
         yield functools.partial(self._run_sync, cancellable=True, limiter=self._limiter(workers))
-
-
-class Executors(Peer):
-    """Whatever has the interface of concurrent.futures."""
-
-    cancellable = False
-    measures = OF_POOLS | {"maps"}
-
-    def __init__(self) -> None:
-        self._executor: Executor | None = None
-
-    @abstractmethod
-    def _make(self, workers: int) -> Executor:
-        """A new executor."""
-
-    async def add_up(self, fn: Callable[[int], int], items: Iterable[int]) -> int:
-        """By `map`, in a thread."""
-        assert self._executor is not None, "a pool was opened before"
-        mapped = functools.partial(self._executor.map, fn, items, chunksize=CHUNK)
-        return await trio.to_thread.run_sync(lambda: sum(mapped()))
-
-    @asynccontextmanager
-    async def open(self, workers: int) -> AsyncIterator[Call]:
-        """Its workers are made with the first calls."""
-        executor = self._executor = self._make(workers)
-
-        async def call(fn: Callable[..., Any], *args: Any) -> Any:
-            return await result_of(executor.submit(fn, *args))
-
-        try:
-            yield call
-        finally:
-            with trio.CancelScope(shield=True):  # bounded by the alarm of the cell
-                await trio.to_thread.run_sync(executor.shutdown)
-
-
-class Futures(Executors):
-    """concurrent.futures.ProcessPoolExecutor by spawn, through trio. Its workers are made as calls come."""
-
-    name = "ProcessPoolExecutor"
-
-    def _make(self, workers: int) -> Executor:
-        return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
-
-
-class Loky(Executors):
-    """loky, through trio. Its workers are made with the first call, all at once."""
-
-    name = "loky"
-
-    def __init__(self) -> None:
-        super().__init__()
-        import loky  # type: ignore[import-untyped]
-
-        self._loky = loky.ProcessPoolExecutor
-
-    def _make(self, workers: int) -> Executor:
-        executor: Executor = self._loky(workers)
-        return executor
 
 
 class Joblib(Peer):
@@ -202,6 +139,8 @@ PEERS: dict[str, type[Peer]] = {
         Anyio,
         Futures,
         Loky,
+        Pebble,
+        Mpire,
         Joblib,
     )
 }

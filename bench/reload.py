@@ -21,9 +21,9 @@ import trio
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench.launch import Found
+from bench.machine import machine
 from bench.reload_run import CALLERS, RELOADS, SHORT_RELOADS, SLOTS, WAYS, Run, percentile, watched
 from bench.report import Cell, summary, table
-from bench.run import machine
 
 TITLE = (
     "{callers} callers of 5 ms calls through {reloads} reloads without a pause, {slots} slots; times in ms"

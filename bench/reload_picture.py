@@ -1,7 +1,5 @@
 """The picture of bench/reload.py: slots able to serve, and the slowest calls, over time.
 
-Small, and legible on white and on black: nothing behind it, text as text, colours between the two.
-
 Knows matplotlib, and what a run has recorded. Does not know how that was found.
 """
 
@@ -12,34 +10,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import matplotlib
 from matplotlib.figure import Figure
 
+from bench.ink import INK, save, styled
 from bench.reload_run import SLOTS, percentile
 
 if TYPE_CHECKING:
     from bench.reload_run import Run, Step
 
 BUCKET = 0.2  # seconds; 160 calls end in each
-INK = "#808890"
 SLOTS_COLOUR, CALLS_COLOUR, SPAN_COLOUR = "#2f8f5b", "#3b82c4", "#d98a1f"
-STYLE: Any = {  # its keys are one long Literal in matplotlib's types
-    "svg.fonttype": "none",
-    "svg.hashsalt": "reload",  # the same names for the same picture
-    "font.family": "sans-serif",
-    "font.size": 9,
-    **dict.fromkeys(
-        ("text.color", "axes.edgecolor", "axes.labelcolor", "axes.titlecolor", "xtick.color", "ytick.color"),
-        INK,
-    ),
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-}
 
 
 def draw(runs: Mapping[str, Run], path: Path) -> None:
     """Write the picture of one run of each way."""
-    with matplotlib.rc_context(STYLE):
+    with styled():
         figure = Figure(figsize=(8, 3.8), layout="constrained")
         axes = figure.subplots(2, len(runs), sharex="col", sharey="row", height_ratios=(2, 3), squeeze=False)
         for column, (way, run) in enumerate(runs.items()):
@@ -47,8 +32,7 @@ def draw(runs: Mapping[str, Run], path: Path) -> None:
             _calls(axes[1][column], run)
         axes[0][0].set_ylabel("slots able to serve")
         axes[1][0].set_ylabel(f"p99 of calls, ms\n(each {BUCKET:g} s)")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, format=path.suffix[1:], transparent=True, metadata={"Date": None})
+        save(figure, path)
 
 
 def _slots(axes: Any, way: str, run: Run) -> None:

@@ -32,6 +32,7 @@ class Cell:
     measure: str
     peer: str
     found: Found
+    seconds: float = 0.0
 
 
 def with_ratios(cells: Sequence[Cell]) -> list[Cell]:
@@ -78,6 +79,7 @@ def summary(cells: Sequence[Cell]) -> dict[str, dict[str, Any]]:
 
 
 def _spread(values: Sequence[float | str]) -> dict[str, float]:
+    """Nothing where one of them is a word."""
     numbers = [value for value in values if not isinstance(value, str)]
     if len(numbers) < len(values):
         return {}
@@ -85,20 +87,33 @@ def _spread(values: Sequence[float | str]) -> dict[str, float]:
 
 
 def table(title: str, columns: Iterable[str], rows: dict[str, Any]) -> str:
-    """One measure as a Markdown table, with its failures and leftovers below."""
+    """One measure as a Markdown table with its title, and its failures and leftovers below."""
+    notes = [f"  {note}" for note in notes_on(rows)]
+    return "\n".join([f"\n{title}\n", *table_of(columns, rows), *([""] if notes else []), *notes])
+
+
+def table_of(columns: Iterable[str], rows: dict[str, Any]) -> list[str]:
+    """The lines of the table alone; columns of ratios come last."""
     ratios = [name for row in rows.values() for name in row["columns"] if name.startswith("x ")]
     shown = list(dict.fromkeys([*columns, *ratios]))
     lines = [["peer", *shown]]
-    notes = []
     for peer, row in rows.items():
         lines.append([peer, *(_text(row["columns"].get(column)) for column in shown)])
-        notes += [f"  {peer} failed in {error}" for error in row["errors"]]
+    return aligned(lines)
+
+
+def notes_on(rows: dict[str, Any]) -> list[str]:
+    """What failed, and what was left behind."""
+    notes = []
+    for peer, row in rows.items():
+        notes += [f"{peer} failed in {error}" for error in row["errors"]]
         if row["processes left"]:
-            notes.append(f"  {peer} left {row['processes left']} processes behind, which were killed")
-    return "\n".join([f"\n{title}\n", *_aligned(lines), *([""] if notes else []), *notes])
+            notes.append(f"{peer} left {row['processes left']} processes behind, which were killed")
+    return notes
 
 
-def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
+def aligned(lines: Sequence[Sequence[str]]) -> list[str]:
+    """A Markdown table of a heading and rows."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     texts = ["| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in lines]
     return [texts[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *texts[1:]]
@@ -109,10 +124,13 @@ def _text(column: dict[str, Any] | None) -> str:
         return "-"
     if "median" not in column:
         return " / ".join(dict.fromkeys(map(str, column["values"])))
-    text = _number(column["median"])
-    if column["min"] == column["max"]:
-        return text
-    return f"{text} ({_number(column['min'])}-{_number(column['max'])})"
+    return with_spread(column["median"], column["min"], column["max"])
+
+
+def with_spread(median: float, least: float, most: float) -> str:
+    """A median with its minimum and maximum, where these differ."""
+    text = _number(median)
+    return text if least == most else f"{text} ({_number(least)}-{_number(most)})"
 
 
 def _number(value: float) -> str:

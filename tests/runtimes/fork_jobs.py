@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import random
 import signal
@@ -50,6 +51,24 @@ def descriptors() -> list[int]:
             continue
         found.append(int(name))
     return sorted(found)
+
+
+@worker.method
+def leave_things_to_the_end(path: str) -> None:
+    """A thread that is not a daemon, an exit handler, half a line of output."""
+
+    def note(what: str) -> None:
+        with open(path, "a") as file:
+            file.write(f"{what}\n")
+
+    def work() -> None:
+        threading.main_thread().join()
+        time.sleep(0.1)
+        note("thread")
+
+    atexit.register(note, "exit handler")
+    threading.Thread(target=work).start()
+    sys.stdout.write("half a line")
 
 
 @worker.method

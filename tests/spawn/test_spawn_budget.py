@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from trio_folk._errors import SpawnBudgetExhausted
 from trio_folk._spawn.budget import BudgetLog, SpawnBudget, _end, _wait
 
+WINDOW = 10.0
 instants = st.floats(0, 1e9, allow_subnormal=False)
 windows = st.floats(1e-3, 1e6)
 
@@ -171,3 +173,37 @@ def test_retry_after_is_honest_to_the_tick(now: float, window: float, share: flo
         with pytest.raises(SpawnBudgetExhausted):
             log.begin(7, sooner)
     log.begin(7, then)
+
+
+def steps_of_one_more(others: int) -> int:
+    """How many steps an attempt takes from its beginning to its landing, beside so many that have landed."""
+    log = BudgetLog(SpawnBudget(others + 1, WINDOW))
+    for number in range(others):
+        log.begin(number, 0.0)
+        log.land(number)
+    steps = []
+    sys.setprofile(lambda frame, event, _: steps.append(event))
+    try:
+        log.begin(others, 1.0)
+        log.remaining(1.0)
+        log.land(others)
+    finally:
+        sys.setprofile(None)
+    return len(steps)
+
+
+def test_attempt_costs_as_much_beside_a_thousand_as_beside_one() -> None:
+    """Hundreds of slots boot together, so nothing may look at all the others."""
+    assert steps_of_one_more(1000) == steps_of_one_more(1)
+
+
+def test_attempt_that_lands_after_its_window_counts_no_longer() -> None:
+    """In flight it counts however long the window is (invariant 2), and then not for a moment more."""
+    log = BudgetLog(SpawnBudget(2, WINDOW))
+    log.begin(0, 0.0)
+    log.begin(1, 1.0)
+    assert log.used(20.0) == 2
+    log.land(0)
+    assert log.used(20.0) == 1
+    log.fail(1)
+    assert log.used(20.0) == 0

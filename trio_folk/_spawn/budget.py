@@ -89,6 +89,9 @@ class BudgetLog:
         self.budget = budget
         self._attempts: dict[int, _Attempt] = {}  # oldest first; one that fails moves to the end
         self._latest = -math.inf
+        # Before this instant none that has landed stops counting. 512 slots boot together, and each asks several
+        # times how many count: without this each of them would look at all the others.
+        self._settled = math.inf
 
     def __repr__(self) -> str:
         return f"<BudgetLog {self.budget}: {len(self._attempts)} on record>"
@@ -102,8 +105,8 @@ class BudgetLog:
         if now < self._latest:
             raise ValueError(f"time went back, from {self._latest} to {now}")
         self._latest = now
-        for number in [n for n, each in self._attempts.items() if not _counts(each, now)]:
-            del self._attempts[number]
+        if now >= self._settled:
+            self._forget(now)
         if self.remaining(now) == 0:
             raise SpawnBudgetExhausted(self.retry_after(now))
         self._attempts[attempt] = _Attempt(_end(now, self.budget.window))
@@ -112,12 +115,14 @@ class BudgetLog:
         """It is in flight no more; whether it was worth it remains to be seen."""
         if (record := self._attempts.get(attempt)) is not None:
             record.in_flight = False
+            self._settled = min(self._settled, record.until)
 
     def fail(self, attempt: int, error: BaseException | None = None) -> None:
         """It failed: it counts until the window slides past its beginning. Too late, this changes nothing."""
         if (record := self._attempts.pop(attempt, None)) is not None:
             record.in_flight, record.failed, record.error = False, True, error
             self._attempts[attempt] = record
+            self._settled = min(self._settled, record.until)
 
     def give_back(self, attempt: int) -> None:
         """It does not count: it proved stable, or was meant to end."""
@@ -125,6 +130,8 @@ class BudgetLog:
 
     def used(self, now: float) -> int:
         """How many attempts count now."""
+        if now < self._settled:
+            return len(self._attempts)
         return sum(1 for _ in self._counting(now))
 
     def remaining(self, now: float) -> int:
@@ -148,6 +155,13 @@ class BudgetLog:
         if self.remaining(now):
             return 0.0
         return _wait(now, min((e.until for e in self._counting(now) if not e.in_flight), default=math.inf))
+
+    def _forget(self, now: float) -> None:
+        """Drop those that count no longer."""
+        for number in [n for n, each in self._attempts.items() if not _counts(each, now)]:
+            del self._attempts[number]
+        landed = (each.until for each in self._attempts.values() if not each.in_flight)
+        self._settled = min(landed, default=math.inf)
 
     def _counting(self, now: float) -> Iterator[_Attempt]:
         return (each for each in self._attempts.values() if _counts(each, now))

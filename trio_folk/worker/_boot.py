@@ -22,6 +22,7 @@ from .._wire import MAX_FRAME, Notify, encode_notify
 from ._buffers import Buffers
 from ._control import Control
 from ._current import CANCEL, REVOKE, Running
+from ._leave import leave
 from ._sync import serve_blocking, write_whole
 from ._target import TargetError, load_target
 from ._watchdog import watch
@@ -65,8 +66,12 @@ def main(argv: list[str]) -> int:
     try:
         _serve(worker, task_fd, limit, running, buffers)
     except ProtocolError as error:
-        return _complain(f"the parent broke the protocol: {error}")
-    return 0
+        status = _complain(f"the parent broke the protocol: {error}")
+    else:
+        status = 0
+    if forks:
+        leave(status)
+    return status
 
 
 def _forked(task_fd: int, control_fd: int, limit: int, target: str | None) -> Worker:
