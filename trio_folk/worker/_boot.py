@@ -19,7 +19,7 @@ import sys
 
 from .._errors import ProtocolError
 from .._wire import MAX_FRAME, Notify, encode_notify
-from ._current import CANCEL, REVOKE, Running
+from ._current import REVOKE, Running
 from ._sync import serve_blocking, write_whole
 from ._target import TargetError, load_target
 from ._watchdog import watch
@@ -87,11 +87,11 @@ def _keep(task_fd: int, control_fd: int) -> Running:
     running = Running()
 
     def listen(message: Notify) -> None:
-        if message.method == CANCEL:
-            running.cancel(message.params)
-        elif message.method == REVOKE:
+        if message.method == REVOKE:
             # This thread alone writes here once the worker has said that it is ready.
             write_whole(control_fd, encode_notify("folk.revoked", running.revoke(message.params)))
+        else:
+            running.hear(message)
 
     watch(control_fd, listen)
     return running
