@@ -79,13 +79,14 @@ class ControlChannel:
 
     def cancel(self, msgid: int) -> bool:
         """Tell the worker that nobody wants this answer; False if it does not listen."""
-        return self._tell("folk.cancel", {"msgid": msgid})
+        return self.tell("folk.cancel", {"msgid": msgid})
 
     def revoke(self, msgids: list[int]) -> bool:
         """Ask the worker to give these calls back, if it has not begun them; False if it does not listen."""
-        return self._tell("folk.revoke", {"msgids": msgids})
+        return self.tell("folk.revoke", {"msgids": msgids})
 
-    def _tell(self, method: str, params: object) -> bool:
+    def tell(self, method: str, params: object) -> bool:
+        """Tell the worker something short; False if it does not listen."""
         frame = encode_notify(method, params)
         try:
             return self._sock.send(frame) == len(frame)  # a channel that takes no whole frame is not read

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 from .._errors import ApplicationError, FrameTooLarge
 from .._wire import encode_request, pack
@@ -23,9 +24,15 @@ _HEADER = 64  # bytes: array header, msgid, and msgpack's own prefixes; the meth
 
 
 class WireJob(Job):
-    """A call as bytes of the wire."""
+    """A call as bytes of the wire.
+
+    Attributes:
+        streams: whether it gives items before its reply.
+    """
 
     __slots__ = ("method", "params")
+
+    streams: ClassVar[bool] = False
 
     def __init__(self, method: str, params: bytes, limit: int) -> None:
         if len(params) + len(method) * 4 + _HEADER > limit:
@@ -45,19 +52,26 @@ class WireJob(Job):
         """
         return b""
 
-    def encode(self, msgid: int, limit: int, remaining: float | None = None) -> bytes:
+    def encode(
+        self,
+        msgid: int,
+        limit: int,
+        remaining: float | None = None,
+        wishes: Mapping[str, object] | None = None,
+    ) -> bytes:
         """The frame to send.
 
         Args:
             remaining: seconds until the caller gives up, or inf; None where the worker takes no circumstances.
+            wishes: what else is asked of a worker that has announced it.
         """
-        if remaining is None or (remaining == math.inf and not self.context):
+        if remaining is None or (remaining == math.inf and not self.context and not wishes):
             return encode_request(msgid, self.method, self.params, limit)
-        return encode_request(msgid, "folk.execute", self._with_circumstances(remaining), limit)
+        return encode_request(msgid, "folk.execute", self._with_circumstances(remaining, wishes or {}), limit)
 
-    def _with_circumstances(self, remaining: float) -> bytes:
+    def _with_circumstances(self, remaining: float, wishes: Mapping[str, object]) -> bytes:
         """The params of ``folk.execute``, around params that were packed before."""
-        told: dict[str, object] = {"method": self.method}
+        told: dict[str, object] = {"method": self.method, **wishes}
         if remaining < math.inf:
             told["remaining"] = max(remaining, 0.0)
         if self.context:

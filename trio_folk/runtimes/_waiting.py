@@ -6,6 +6,7 @@ Knows a task. Does not know sockets, msgids, or who else waits.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import trio
 
@@ -29,6 +30,8 @@ class CallWait:
         recalled: whether the worker was asked to give it back, and has said nothing of it yet.
         leaving: whether its caller wants nothing but to know whether it was given back.
         begun: told when the worker begins with it, at the latest.
+        hear: told what else the worker says during the call; None where nothing else is expected.
+        cancel: asks the worker to end it, where that is done otherwise than for other calls.
     """
 
     reply: Response | None = None
@@ -37,6 +40,8 @@ class CallWait:
     recalled = False
     leaving = False
     begun: Callable[[], object] | None = None
+    hear: Callable[[str, list[Any], int], None] | None = None
+    cancel: Callable[[int], float] | None = None
     _task: trio.lowlevel.Task | None = None
 
     @property
