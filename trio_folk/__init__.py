@@ -60,6 +60,7 @@ if TYPE_CHECKING:
         SlotReload,
         SlotState,
         SlotStatistics,
+        StreamItems,
         WorkerPool,
         open_pool,
         run_pool,
@@ -85,6 +86,7 @@ __all__ = [
     # what a pool gives
     "Lease",
     "MapResults",
+    "StreamItems",
     "EventStream",
     "PoolEvent",
     "PoolStatistics",
@@ -140,7 +142,8 @@ __all__ = [
 
 _HOMES = {
     "_pool": "open_pool run_pool WorkerPool PoolConfig PoolBusy QueueTimeout ExecTimeout "
-    "Lease MapResults EventStream PoolEvent PoolStatistics SlotStatistics SlotState ReloadReport SlotReload",
+    "Lease MapResults StreamItems EventStream PoolEvent PoolStatistics SlotStatistics SlotState ReloadReport "
+    "SlotReload",
     "runtimes": "PipeRuntime ForkRuntime TaskRuntime",
     "_spawn": "BudgetStatistics SpawnBudget SpawnCoordinator SpawnPermit open_spawn_coordinator SpawnLock "
     "acquire_spawn_lock "

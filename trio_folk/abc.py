@@ -25,6 +25,7 @@ __all__ = [
     "NotStarted",
     "Runtime",
     "Rung",
+    "Stream",
     "Traits",
     "WorkerExit",
     "WorkerHandle",
@@ -129,10 +130,12 @@ class Job:
 
     Attributes:
         context: values that travel beside the parameters, by name, to workers that take them; or None.
+        progress: told ``(done, total)`` of each report, where the worker makes any; must not raise. None: nobody asks.
         begun: told when a worker that may hold it (`WorkerHandle.holds`) begins with it, at the latest; or None.
     """
 
     context: Mapping[str, object] | None = None
+    progress: Callable[[float, float | None], object] | None = None
     begun: Callable[[], object] | None = None
 
     @property
@@ -164,6 +167,38 @@ class ChunkReply:
     values: list[Any]
     failures: dict[int, Exception]
     seconds: float
+
+
+class Stream(Job):
+    """A call that gives its items one by one while `WorkerHandle.execute` runs it, which returns None at their end.
+
+    A bounded number is on the way or waits here; each that is taken makes room for another. When nobody wants more,
+    call `leave`, and cancel `execute`: the worker is asked to end the stream, and the call succeeds if it does.
+
+    Attributes:
+        on_news: called when an item has come, and when the call has been sent; must not raise.
+        sent: whether it has been sent.
+    """
+
+    on_news: Callable[[], object] | None = None
+    sent: bool = False
+
+    @property
+    @abstractmethod
+    def waiting(self) -> int:
+        """How many items can be taken."""
+
+    @abstractmethod
+    def take(self) -> Any:
+        """The next item.
+
+        Raises:
+            IndexError: none waits.
+        """
+
+    @abstractmethod
+    def leave(self) -> None:
+        """Nobody wants more: the items that wait are dropped, and so is what still comes."""
 
 
 class WorkerHandle(ABC):
@@ -231,6 +266,7 @@ class WorkerHandle(ABC):
             WorkerDied: the worker ended, or was told to, while the call was or may have been running.
             ProtocolError: the worker answered with something that is not an answer.
             ApplicationError: the method failed. What a Python function raised comes as itself, or as RemoteError.
+            FolkError: the job is a `Stream`, and the worker does not stream.
 
         Cancellation: a worker that can is asked to end the call. What it answers within ``ladder.cancel`` is returned,
         unless that is that it cancelled the call. If it does not answer, or cannot be asked, it is condemned, for its
@@ -293,6 +329,19 @@ class Runtime(ABC):
             FrameTooLarge: it is longer than a frame may be.
             TypeError: the parameters cannot be encoded.
         """
+
+    def prepare_stream(self, method: str, params: object, *, window: int) -> Stream:
+        """Make a call of a named method ready to be sent that gives its items one by one.
+
+        Args:
+            method: its name.
+            params: as for `prepare`.
+            window: how many items may be on the way or wait here.
+
+        Raises:
+            FrameTooLarge, TypeError: as `prepare`; TypeError also where these workers do not stream.
+        """
+        raise TypeError(f"the workers of {self!r} do not stream; call a method with one result by execute()")
 
     def prepare_python(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Job:
         """Make a call of a Python function ready to be sent, where `Traits.python` is true.

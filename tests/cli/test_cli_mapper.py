@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import trio
 import trio.testing
 
-from trio_folk import TaskRuntime, open_pool
+from trio_folk import TaskRuntime, WorkerPool, open_pool
 from trio_folk._cli.items import Item, Lines, Words
 from trio_folk._cli.mapper import Mapper
-from trio_folk.worker import Worker
+from trio_folk.worker import Worker, current_call
 
 worker = Worker()
 
@@ -85,3 +85,30 @@ async def test_lines_are_the_same_however_they_are_cut() -> None:
         lines = Lines(0, read)
         assert [await lines.next() for _ in range(4)] == ["a", "bä", "c", None]
         assert lines.left() == []
+
+
+async def test_parts_of_running_items_are_counted_for_who_watches() -> None:
+    """What the target reports moves the bar; an item that has ended counts as one, and no longer by its parts."""
+    reporting = Worker()
+    seen: list[float] = []
+
+    @reporting.method("call")
+    def report(item: str) -> dict[str, str]:
+        current_call().progress(1, 4)
+        current_call().progress(3)  # of nobody knows how much
+        return {"result": item}
+
+    async def write(lines: Sequence[str]) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def run(pool: WorkerPool, watched: bool) -> None:
+        def note(item: Item | None, told: object) -> None:
+            seen.append(mapper.tally.worked)
+
+        mapper = Mapper(pool, Words(("a", "b")), write=write, on_change=note, watched=watched)
+        await mapper.run(1)
+
+    async with open_pool(TaskRuntime(reporting), slots=1) as pool:
+        await run(pool, True)
+        await run(pool, False)
+    assert seen == [0.25, 1, 1.25, 2, 1, 2]

@@ -22,7 +22,7 @@ import trio.testing
 import trio_folk
 from trio_folk.abc import Runtime
 from trio_folk.testing import Fault, FaultyRuntime, Script
-from trio_folk.worker import Worker
+from trio_folk.worker import Worker, current_call
 
 SLOTS = 3
 UNIT = 0.02  # seconds
@@ -38,6 +38,14 @@ async def nap(units: float) -> float:
 @worker.method
 async def reply(value: object) -> object:
     return value
+
+
+@worker.method
+async def naps(number: int, units: float) -> AsyncIterator[int]:
+    for each in range(number):
+        current_call().progress(each, number)
+        yield each
+        await trio.sleep(units * UNIT)
 
 
 @attrs.frozen(kw_only=True)
@@ -110,6 +118,9 @@ def scenarios(kind: str) -> dict[str, Scenario]:
         "run_sync": on_pool(runs_functions),
         "map": on_pool(maps),
         "map, unordered": on_pool(maps_in_any_order),
+        "stream": on_pool(streams),
+        "stream, left early": on_pool(leaves_streams),
+        "progress": on_pool(reports),
         "lease": on_pool(leases),
         "reload": on_pool(reloads, hands_over=True),
         "reload, shared": on_pool(reloads_together, hands_over=True),
@@ -183,6 +194,28 @@ async def maps(pool: trio_folk.WorkerPool) -> None:
 async def maps_in_any_order(pool: trio_folk.WorkerPool) -> None:
     async with pool.map(operator.neg, range(9), ordered=False, outcomes=True, window=4) as results:
         assert len([result.unwrap() async for result in results]) == 9
+
+
+async def streams(pool: trio_folk.WorkerPool) -> None:
+    async with pool.stream("naps", [5, 1], window=2) as items:
+        assert [item async for item in items] == list(range(5))
+
+
+async def leaves_streams(pool: trio_folk.WorkerPool) -> None:
+    async def leave(units: float) -> None:
+        async with pool.stream("naps", [1000, units]) as items:
+            assert await anext(items) == 0
+
+    async with trio.open_nursery() as nursery:
+        for units in range(2 * SLOTS):
+            nursery.start_soon(leave, units)
+
+
+async def reports(pool: trio_folk.WorkerPool) -> None:
+    told: list[float] = []
+    async with pool.stream("naps", [3, 1], progress=lambda done, total: told.append(done)) as items:
+        assert [item async for item in items] == [0, 1, 2]
+    assert told == sorted(told)
 
 
 async def leases(pool: trio_folk.WorkerPool) -> None:

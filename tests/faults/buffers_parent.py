@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import random
 
-import buffers_jobs as jobs
+import transfer_jobs as jobs
 import trio
 
 from trio_folk import PipeRuntime, WorkerPool, open_pool

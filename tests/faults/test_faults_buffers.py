@@ -16,8 +16,8 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
-import buffers_jobs as jobs
 import pytest
+import transfer_jobs as jobs
 import trio
 from test_faults_chaos import alive
 

@@ -77,6 +77,23 @@ async def map_over(pool: WorkerPool, names: Sequence[str], channel: trio.MemoryR
     pool.map(size, 3)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 
+def reported(done: float, total: float | None) -> None:
+    assert_type(total, float | None)
+
+
+async def stream(pool: WorkerPool) -> None:
+    async with pool.stream("rows", {"table": "a"}, window=4, exec_timeout=1, progress=reported) as items:
+        assert_type(items, trio_folk.StreamItems)
+        async for item in items:
+            assert_type(item, Any)
+    async with pool.lease() as worker, worker.stream("rows", window=1) as leased:
+        assert_type(await anext(leased), Any)
+    assert_type(await pool.execute("shrink", progress=reported), Any)
+    assert_type(await pool.run_sync(size, "a", progress=reported), int)
+    pool.stream(size)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await pool.execute("shrink", progress=len)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
 async def service(nursery: trio.Nursery, runtime: PipeRuntime) -> None:
     pool: WorkerPool = await nursery.start(trio_folk.run_pool, runtime)
     assert_type(pool.name, str)

@@ -24,7 +24,11 @@ def test_ready_worker_announces_itself_and_answers() -> None:
         child.ready()
         assert child.announced == {
             "pid": child.process.pid,
-            "folk": {"v": 1, "features": ["python", "cancel", "meta", "order", "revoke"], "concurrency": 1},
+            "folk": {
+                "v": 1,
+                "features": ["python", "cancel", "meta", "stream", "progress", "order", "revoke"],
+                "concurrency": 1,
+            },
         }
         assert child.call("add", {"left": 1, "right": 2}) == 3
         assert child.call("kind") == "NoneType"

@@ -183,6 +183,7 @@ class _Run:
             retries=settings.retries,
             write=self._write,
             on_change=self._changed,
+            watched=self._watched,
         )
         if not settings.words and self._items.total is None and self._watched and os.isatty(0):
             self._tell("reading items from the terminal, one a line; Ctrl-D ends them")

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any
 
 import trio
@@ -36,6 +37,7 @@ class Mapper:
         retries: how many further attempts a failed item gets.
         write: writes lines.
         on_change: called with an item and its error, or with None, whenever the tally has changed.
+        watched: whether somebody wants to know how far each running item is.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Mapper:
         retries: int = 0,
         write: Callable[[Sequence[str]], Awaitable[None]],
         on_change: Callable[[Item | None, dict[str, Any]], None],
+        watched: bool = False,
     ) -> None:
         self.tally = Tally(items.total)
         self.failure: SpawnError | CrashLoop | BadInput | None = None
@@ -59,6 +62,7 @@ class Mapper:
         self._retries = retries
         self._write = write
         self._on_change = on_change
+        self._watched = watched
         self._begun: dict[int, Item] = {}  # taken from the input and not finished
         self._next = 0
         self._lines: dict[int, str] = {}
@@ -139,13 +143,21 @@ class Mapper:
             self._on_change(None, told)
 
     async def _once(self, item: Item) -> dict[str, Any]:
+        progress = partial(self._note_part, item) if self._watched else None
         try:
-            told: dict[str, Any] = await self._pool.execute("call", [item.json])
+            told: dict[str, Any] = await self._pool.execute("call", [item.json], progress=progress)
         except (SpawnError, CrashLoop):
             raise
         except FolkError as error:
             return {"error": error_of(error)}
+        finally:
+            self.tally.parts.pop(item.index, None)
         return told
+
+    def _note_part(self, item: Item, done: float, total: float | None) -> None:
+        if total is not None and total > 0:
+            self.tally.parts[item.index] = min(max(done / total, 0.0), 1.0)
+            self._on_change(None, {})
 
     def _finish(self, item: Item, told: dict[str, Any], attempts: int) -> None:
         if "error" in told:

@@ -131,7 +131,7 @@ def open_screen(total: int | None, *, watched: bool) -> Screen:
         def show(self, tally: Tally) -> None:
             self._progress.update(
                 self._task,
-                completed=tally.finished,
+                completed=tally.worked,
                 rate=f"{tally.rate:,.1f}/s",
                 retried=f"{tally.retried:,} retried" if tally.retried else "",
                 failed=f"{tally.failed:,} failed" if tally.failed else "",

@@ -21,6 +21,7 @@ class Tally:
         done: those with a result.
         failed: those without, after their last attempt.
         retried: attempts after the first.
+        parts: how much of each running item is done, from 0 to 1, where the target reports that.
         began: when, on the monotonic clock.
     """
 
@@ -29,12 +30,18 @@ class Tally:
     failed: int = 0
     retried: int = 0
 
+    parts: dict[int, float] = attrs.field(factory=dict)
     began: float = attrs.field(factory=time.monotonic)
 
     @property
     def finished(self) -> int:
         """Items that will not be touched again."""
         return self.done + self.failed
+
+    @property
+    def worked(self) -> float:
+        """Items, and parts of items, that are done."""
+        return self.finished + sum(self.parts.values())
 
     @property
     def seconds(self) -> float:

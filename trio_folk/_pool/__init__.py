@@ -21,6 +21,7 @@ from .reports import SlotReload as SlotReload
 from .states import SlotState as SlotState
 from .statistics import PoolStatistics as PoolStatistics
 from .statistics import SlotStatistics as SlotStatistics
+from .stream import StreamItems as StreamItems
 
 __all__ = [
     "EventStream",
@@ -36,6 +37,7 @@ __all__ = [
     "SlotReload",
     "SlotState",
     "SlotStatistics",
+    "StreamItems",
     "WorkerPool",
     "open_pool",
     "run_pool",

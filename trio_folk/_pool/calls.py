@@ -35,12 +35,14 @@ async def run(
     idempotent: bool,
     *,
     insist: bool = False,
+    alone: bool = False,
     heard: Callable[[Any, WorkerHandle], object] | None = None,
 ) -> Any:
     """Run a job on some worker of the pool. See `WorkerPool.execute` for what it raises.
 
     Args:
         insist: wait even if the queue is full; for those who bound their own number of calls.
+        alone: it takes a free seat, and no other call waits behind it: it may take long.
         heard: told what a worker returned, and which one it was.
 
     Cancellation: a waiting call is withdrawn and never runs; a running one is cancelled in its worker, or ends it.
@@ -56,10 +58,10 @@ async def run(
     core.begin()
     try:
         while True:
-            incarnation = core.dispatch.decide(at_once=left <= 0)
+            incarnation = core.dispatch.decide(at_once=left <= 0, alone=alone)
             if incarnation is None:
                 since = trio.current_time()
-                incarnation = await _turn(core, left, first=again, insist=insist)
+                incarnation = await _turn(core, left, first=again, insist=insist, alone=alone)
                 left -= trio.current_time() - since
             try:
                 await trio.lowlevel.checkpoint_if_cancelled()
@@ -88,6 +90,8 @@ async def run(
                     heard(result, incarnation.handle)
                 return result
             finally:
+                if alone:
+                    incarnation.keep_alone(False)
                 core.release(incarnation)
     finally:
         core.finish()

@@ -6,6 +6,8 @@ Knows one incarnation. Does not know how it was chosen.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Any, TypeVar, final
 
 import trio
@@ -15,6 +17,8 @@ from ..abc import Job, NotStarted
 from . import calls
 from .core import Core
 from .incarnation import Incarnation
+from .progress import JobProgress, reporting
+from .stream import StreamItems, check_window, open_stream
 
 __all__ = ["Lease"]
 
@@ -52,7 +56,14 @@ class Lease:
         """Its process id, where it has one."""
         return self._incarnation.handle.pid
 
-    async def execute(self, method: str, params: object = None, *, exec_timeout: float | None = None) -> Any:
+    async def execute(
+        self,
+        method: str,
+        params: object = None,
+        *,
+        exec_timeout: float | None = None,
+        progress: JobProgress | None = None,
+    ) -> Any:
         """Call a named method of this worker; as `WorkerPool.execute`, without a wait for a slot.
 
         Raises:
@@ -60,15 +71,43 @@ class Lease:
 
         Cancellation: as `WorkerPool.execute`; a worker that ended the call in time can be used further.
         """
-        return await self._run(self._core.runtime.prepare(method, params), exec_timeout)
+        job = self._core.runtime.prepare(method, params)
+        return await reporting(job, progress, partial(self._run, exec_timeout=exec_timeout))
 
-    async def run_sync(self, fn: Callable[..., T], *args: Any, exec_timeout: float | None = None) -> T:
+    async def run_sync(
+        self,
+        fn: Callable[..., T],
+        *args: Any,
+        exec_timeout: float | None = None,
+        progress: JobProgress | None = None,
+    ) -> T:
         """Run a function in this worker; as `WorkerPool.run_sync`, without a wait for a slot.
 
         Cancellation: as `WorkerPool.execute`; a worker that ended the call in time can be used further.
         """
-        result: T = await self._run(self._core.runtime.prepare_python(fn, args, {}), exec_timeout)
+        job = self._core.runtime.prepare_python(fn, args, {})
+        result: T = await reporting(job, progress, partial(self._run, exec_timeout=exec_timeout))
         return result
+
+    def stream(
+        self,
+        method: str,
+        params: object = None,
+        *,
+        exec_timeout: float | None = None,
+        window: int = 16,
+        progress: JobProgress | None = None,
+    ) -> AbstractAsyncContextManager[StreamItems]:
+        """The items of a method of this worker that yields; as `WorkerPool.stream`, without a wait for a slot.
+
+        Leave its block before that of the lease.
+
+        Cancellation: as `WorkerPool.stream`; a worker that ended the stream in time can be used further.
+        """
+        check_window(window)
+        stream = self._core.runtime.prepare_stream(method, params, window=window)
+        run = partial(self._run, exec_timeout=exec_timeout)
+        return open_stream(stream, partial(reporting, callback=progress, run=run))
 
     async def _run(self, job: Job, exec_timeout: float | None) -> Any:
         if self._over:

@@ -14,6 +14,7 @@ import attrs
 import outcome
 import trio
 
+from ..abc import Job
 from . import calls
 from .board import Progress
 from .chunks import Chunks
@@ -22,9 +23,11 @@ from .elastic import grow
 from .events import EventStream
 from .lease import Lease
 from .mapping import MapResults, open_map
+from .progress import JobProgress, reporting
 from .reload import Check, Reloading
 from .reports import ReloadReport
 from .statistics import PoolStatistics, slot_statistics
+from .stream import StreamItems, check_window, open_stream
 from .watching import DEBOUNCE, StrPath, watch
 
 __all__ = ["WorkerPool"]
@@ -75,6 +78,7 @@ class WorkerPool:
         exec_timeout: float | None = None,
         queue_timeout: float | None = None,
         idempotent: bool = False,
+        progress: JobProgress | None = None,
     ) -> Any:
         """Call a named method of a worker. Nothing is pickled either way.
 
@@ -85,6 +89,9 @@ class WorkerPool:
             exec_timeout: seconds the call may run; the pool's by default.
             queue_timeout: seconds it may wait for a slot, 0 for not at all; the pool's by default.
             idempotent: it may be run again, up to twice, if its worker dies while it runs.
+            progress: ``progress(done, total)`` is called when the method reports, by ``current_call().progress()``;
+                the total may be None. What it raises cancels the call, and is raised here. For workers that cannot
+                report, in other languages, it is never called.
 
         Raises:
             ApplicationError: the method failed; its type, message and traceback are in the error.
@@ -104,6 +111,9 @@ class WorkerPool:
         not answer, or cannot be told, is ended, and the slot gets a new one.
         """
         job = self._core.runtime.prepare(method, params)
+        if progress is not None:
+            run = partial(self._run, exec_timeout, queue_timeout, idempotent)
+            return await reporting(job, progress, run)
         return await calls.run(self._core, job, exec_timeout, queue_timeout, idempotent)
 
     async def run_sync(
@@ -113,13 +123,14 @@ class WorkerPool:
         exec_timeout: float | None = None,
         queue_timeout: float | None = None,
         idempotent: bool = False,
+        progress: JobProgress | None = None,
     ) -> T:
         """Run a synchronous function in a worker, and return what it returns. For keyword arguments use
         ``functools.partial``.
 
         The function must be importable in the worker, where ``sys.path`` is this process's; those of
         ``__main__``, lambdas and closures travel by value if ``trio-folk[closures]`` is installed. Arguments,
-        result and exception are pickled.
+        result and exception are pickled. `progress` is as for `execute`.
 
         Raises:
             Exception: what the function raised, with the worker's traceback as a note.
@@ -132,8 +143,65 @@ class WorkerPool:
         A checkpoint as `execute`. Cancellation: as `execute`.
         """
         job = self._core.runtime.prepare_python(fn, args, {})
+        if progress is not None:
+            run = partial(self._run, exec_timeout, queue_timeout, idempotent)
+            reported: T = await reporting(job, progress, run)
+            return reported
         result: T = await calls.run(self._core, job, exec_timeout, queue_timeout, idempotent)
         return result
+
+    async def _run(
+        self,
+        exec_timeout: float | None,
+        queue_timeout: float | None,
+        idempotent: bool,
+        job: Job,
+        alone: bool = False,
+    ) -> Any:
+        return await calls.run(self._core, job, exec_timeout, queue_timeout, idempotent, alone=alone)
+
+    def stream(
+        self,
+        method: str,
+        params: object = None,
+        *,
+        exec_timeout: float | None = None,
+        queue_timeout: float | None = None,
+        window: int = 16,
+        progress: JobProgress | None = None,
+    ) -> AbstractAsyncContextManager[StreamItems]:
+        """The items of a method that yields, as they come: ``async with pool.stream("rows") as items``, then
+        ``async for item in items``.
+
+        The method is a generator, asynchronous or not; nothing is pickled. It holds its slot until it ends or the
+        block is left, and is run on only while there is room: a slow reader makes a slow generator, and never a full
+        memory. Left early, by ``break`` or an exception, the generator is closed: GeneratorExit is raised where it
+        stands, and its ``finally`` blocks run. If they end within ``cancel_grace`` the worker stays.
+
+        Args:
+            method: the method's name in the worker.
+            params: as for `execute`.
+            exec_timeout: seconds the whole stream may take, its reader's time included; the pool's by default.
+            queue_timeout: seconds it may wait for a slot, 0 for not at all; the pool's by default.
+            window: how many items may be on the way or wait here. No more are asked for either while 8 MiB wait.
+            progress: as for `execute`.
+
+        Raises:
+            QueueTimeout, PoolBusy, PoolClosed, CrashLoop, ProtocolError: as `execute`, when the block is entered.
+            FolkError: the workers do not stream.
+            TypeError, ValueError: the parameters cannot be encoded, a window or timeout makes no sense.
+            ApplicationError: when the block is left early: the generator failed while it was closed. If the block
+                has an exception of its own, that one leaves, with a note.
+
+        What `StreamItems` raises ends the stream: ApplicationError, WorkerDied, ExecTimeout; it is never run again.
+
+        Entering and leaving are always checkpoints. Cancellation: the generator is closed, or cancelled where it
+        waits; a worker whose generator has not ended within ``cancel_grace`` is ended.
+        """
+        check_window(window)
+        stream = self._core.runtime.prepare_stream(method, params, window=window)
+        run = partial(self._run, exec_timeout, queue_timeout, False, alone=True)
+        return open_stream(stream, partial(reporting, callback=progress, run=run))
 
     @overload
     def map(

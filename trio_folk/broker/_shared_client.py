@@ -67,7 +67,7 @@ async def connect_pool(service: Service, *, allow_pickle: bool = False) -> Async
 
 @final
 class SharedPool:
-    """A pool in a daemon, from `connect_pool`."""
+    """A pool in a daemon, from `connect_pool`. It has no streams, and its calls do not report their progress."""
 
     _service: Service
     _allow_pickle: bool

@@ -27,10 +27,11 @@ from time import perf_counter
 import trio
 
 from .._errors import ProtocolError
-from .._wire import MessageDecoder, Response, next_msgid
+from .._wire import Message, MessageDecoder, Notify, Response, next_msgid
 from ..abc import NotStarted
 from ._jobs import Told, WireJob
 from ._outbox import Outbox
+from ._talk import Talk
 from ._waiting import CallWait, ChannelBroken
 
 __all__ = ["ChannelBroken", "TaskChannel", "was_cancelled"]
@@ -83,6 +84,7 @@ class TaskChannel:
         self._pump: trio.lowlevel.Task | None = None  # parked, while there is nothing to send
         self._switched = 0.0
         self._crowd = 0  # how many more calls are sent as if there were many of them
+        self._begun = 0  # bytes of a frame whose end has not come
         self._since = 0.0  # when the oldest call began, or the last reply came
         self._look = select.poll()
         self._look.register(sock, select.POLLIN)
@@ -98,7 +100,7 @@ class TaskChannel:
         """How many callers wait for a reply."""
         return sum(not call.over for call in self._calls.values())
 
-    async def request(self, job: WireJob, remaining: float | None = None) -> Response:
+    async def request(self, job: WireJob | Talk, remaining: float | None = None) -> Response:
         """Send a job and return its reply.
 
         Args:
@@ -123,6 +125,8 @@ class TaskChannel:
         preface = job.preface(self.told, self._limit)
         self._last_msgid = msgid
         call = CallWait()
+        if type(job) is Talk:
+            call.hear, call.cancel = job.hear, job.cancel
         busy = self._crowd > 0 or bool(self._calls or self._outbox)
         self._calls[msgid] = call
         try:
@@ -233,7 +237,7 @@ class TaskChannel:
 
     # -- sending
 
-    def _send(self, frame: bytes, call: CallWait, job: WireJob) -> None:
+    def _send(self, frame: bytes, call: CallWait, job: WireJob | Talk) -> None:
         """To an idle worker: at once."""
         if job.begun is not None:
             job.begun()
@@ -247,7 +251,7 @@ class TaskChannel:
             if self._outbox:
                 self._wake_pump()
 
-    def _post(self, frame: bytes, call: CallWait, job: WireJob) -> None:
+    def _post(self, frame: bytes, call: CallWait, job: WireJob | Talk) -> None:
         """To a busy one: together with whatever else is posted in this tick."""
         if job.begun is not None:
             if self.revoke is None:
@@ -299,8 +303,9 @@ class TaskChannel:
             del self._calls[msgid]
         elif self._holds(msgid):
             await self._have_given_back(msgid, call)
-        if not call.over and self.cancel is not None:
-            await self._reply_within(self.cancel(msgid), call)
+        cancel = call.cancel or self.cancel
+        if not call.over and cancel is not None:
+            await self._reply_within(cancel(msgid), call)
 
     async def _have_given_back(self, msgid: int, call: CallWait) -> None:
         """Return when the worker has said whether it gives it back, or its time is over."""
@@ -391,9 +396,13 @@ class TaskChannel:
     def _deliver(self, data: bytes) -> None:
         messages = self._decoder.feed(data)
         calls = self._calls
+        replies = len(messages)
         for message in messages:
             if type(message) is not Response:
-                raise ProtocolError(f"a worker sends only replies on its task channel, not {message!r:.200}")
+                came = self._begun + len(data) - self._decoder.buffered
+                self._hear(message, came // len(messages))
+                replies -= 1
+                continue
             msgid = message.msgid
             if self.revoke is not None and calls and msgid != next(iter(calls)):
                 self._pass_over(msgid)
@@ -403,10 +412,25 @@ class TaskChannel:
             if call.fate is None:
                 call.reply = message
                 call.wake()
-        if self.revoke is not None and messages:
-            self._go_on(len(messages))
+        if self.revoke is not None and replies:
+            self._go_on(replies)
+        self._begun = 0
         if not self._decoder.clean:
+            self._begun = self._decoder.buffered
             self._object_to_the_rest()
+
+    def _hear(self, message: Message, size: int) -> None:
+        """Something else than a reply: it belongs to a call that was asked for it, and was not answered."""
+        if type(message) is Notify and type(message.params) is list and message.params:
+            msgid = message.params[0]
+            call = self._calls.get(msgid) if type(msgid) is int else None
+            if call is not None and call.hear is not None:
+                if not call.over:
+                    call.hear(message.method, message.params, size)
+                return
+        raise ProtocolError(
+            f"a worker sends only replies on its task channel, and what it was asked for; not {message!r:.200}"
+        )
 
     def _pass_over(self, msgid: int) -> None:
         """A reply out of turn: what is older was given back, and that is told on the other channel."""

@@ -33,6 +33,7 @@ from ._control import Announcement, ControlChannel, Refusal, revoked
 from ._jobs import WireJob
 from ._python import PythonJob
 from ._sockets import Sockets
+from ._talk import Talk
 
 if TYPE_CHECKING:
     from .._process import Output
@@ -132,7 +133,8 @@ class SocketWorker(WorkerHandle):
         try:
             if self.reason is not None:
                 raise NotStarted  # invariant 1
-            reply = await self._tasks.request(job, self._remaining())
+            sent = self._talk(job) if job.streams or job.progress is not None else job
+            reply = await self._tasks.request(sent, self._remaining())
         except ChannelBroken:
             if not self._cut:
                 await self._autopsy()
@@ -203,9 +205,25 @@ class SocketWorker(WorkerHandle):
         deadline = trio.current_effective_deadline()
         return math.inf if deadline == math.inf else deadline - trio.current_time()
 
-    def _ask_to_end(self, msgid: int) -> float:
+    def _talk(self, job: WireJob) -> Talk | WireJob:
+        """How to send a call that says more than its reply."""
+        if job.streams and not (self._meta and "stream" in self.features):
+            raise self._told(
+                FolkError(
+                    f"the worker {self.id} does not stream: it has not announced the features meta and stream",
+                    hint="see docs/protocol.md, 'stream'",
+                )
+            )
+        if not self._meta:
+            return job  # it has nothing to say
+        talk = Talk(job, self._control, self.features)
+        if job.streams and self._ladder.cancel > 0:
+            talk.cancel = partial(self._ask_to_end, ask=talk.ask_to_end)
+        return talk
+
+    def _ask_to_end(self, msgid: int, ask: Callable[[int], bool] | None = None) -> float:
         """Ask the worker to end a call; how many seconds it has, or 0 if it cannot be asked."""
-        if not self._control.cancel(msgid):
+        if not (ask or self._control.cancel)(msgid):
             return 0.0
         self._asked_at = trio.current_time()
         return self._ladder.cancel

@@ -11,8 +11,8 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from .._errors import ApplicationError, FrameTooLarge
 from .._wire import encode_request, pack
@@ -44,10 +44,13 @@ class WireJob(Job):
 
     Attributes:
         large: what of it is better put into shared memory, or None.
+        streams: whether it gives items before its reply.
     """
 
     __slots__ = ("method", "params")
     large: Large | None = None
+
+    streams: ClassVar[bool] = False
 
     def __init__(self, method: str, params: bytes, limit: int) -> None:
         if len(params) + len(method) * 4 + _HEADER > limit:
@@ -67,19 +70,26 @@ class WireJob(Job):
         """
         return b""
 
-    def encode(self, msgid: int, limit: int, remaining: float | None = None) -> bytes:
+    def encode(
+        self,
+        msgid: int,
+        limit: int,
+        remaining: float | None = None,
+        wishes: Mapping[str, object] | None = None,
+    ) -> bytes:
         """The frame to send.
 
         Args:
             remaining: seconds until the caller gives up, or inf; None where the worker takes no circumstances.
+            wishes: what else is asked of a worker that has announced it.
         """
-        if remaining is None or (remaining == math.inf and not self.context):
+        if remaining is None or (remaining == math.inf and not self.context and not wishes):
             return encode_request(msgid, self.method, self.params, limit)
-        return encode_request(msgid, "folk.execute", self._with_circumstances(remaining), limit)
+        return encode_request(msgid, "folk.execute", self._with_circumstances(remaining, wishes or {}), limit)
 
-    def _with_circumstances(self, remaining: float) -> bytes:
+    def _with_circumstances(self, remaining: float, wishes: Mapping[str, object]) -> bytes:
         """The params of ``folk.execute``, around params that were packed before."""
-        told: dict[str, object] = {"method": self.method}
+        told: dict[str, object] = {"method": self.method, **wishes}
         if remaining < math.inf:
             told["remaining"] = max(remaining, 0.0)
         if self.context:

@@ -6,6 +6,7 @@ Knows a task. Does not know sockets, msgids, or who else waits.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import trio
 
@@ -30,6 +31,8 @@ class CallWait:
         leaving: whether its caller wants nothing but to know whether it was given back.
         begun: told when the worker begins with it, at the latest.
         parked: its caller, while that waits to be woken.
+        hear: told what else the worker says during the call; None where nothing else is expected.
+        cancel: asks the worker to end it, where that is done otherwise than for other calls.
     """
 
     reply: Response | None = None
@@ -39,6 +42,8 @@ class CallWait:
     leaving = False
     begun: Callable[[], object] | None = None
     parked: trio.lowlevel.Task | None = None
+    hear: Callable[[str, list[Any], int], None] | None = None
+    cancel: Callable[[int], float] | None = None
 
     @property
     def over(self) -> bool:

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ..abc import Chunk, Job, Runtime
+from ..abc import Chunk, Job, Runtime, Stream
 from ..worker._large import may_be_large
 from ._beside import LargeJob
 from ._buffers import Sharing
 from ._chunks import ChunkJob
 from ._jobs import MethodJob
 from ._python import PythonJob
+from ._stream import StreamJob
 
 __all__ = ["WireRuntime"]
 
@@ -27,6 +28,9 @@ class WireRuntime(Runtime):
 
     def prepare(self, method: str, params: object) -> Job:
         return MethodJob(method, params, self._max_frame)
+
+    def prepare_stream(self, method: str, params: object, *, window: int) -> Stream:
+        return StreamJob(method, params, self._max_frame, window)
 
     def prepare_python(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Job:
         self._need_python()

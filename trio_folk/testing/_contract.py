@@ -19,11 +19,12 @@ from __future__ import annotations
 from ._contract_calls import CallContract
 from ._contract_ends import EndContract
 from ._contract_python import PythonContract
+from ._contract_stream import StreamContract
 
 __all__ = ["RuntimeContract"]
 
 
-class RuntimeContract(CallContract, PythonContract, EndContract):
+class RuntimeContract(CallContract, PythonContract, StreamContract, EndContract):
     """Subclass it under a name that begins with ``Test``, and define ``make_runtime()``.
 
     What the runtime's traits deny is skipped, with the reason. Workers in other languages have not every

@@ -12,7 +12,11 @@ import os
 import sys
 import time
 
-from trio_folk.worker import Worker
+from trio_folk.worker import Worker, current_call
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
 
 __all__ = ["async_worker", "worker"]
 
@@ -84,6 +88,34 @@ def blob(size: int) -> bytes:
 def type_name(value: object) -> str:
     """What the value was on arrival."""
     return type(value).__name__
+
+
+@worker.method
+@async_worker.method
+def count(number: int) -> Iterator[int]:
+    """So many items, each reported too."""
+    for each in range(number):
+        current_call().progress(each + 1, number)
+        yield each
+
+
+@async_worker.method
+async def count_async(number: int) -> AsyncIterator[int]:
+    """The same, awaited."""
+    import trio
+
+    for each in range(number):
+        await trio.lowlevel.checkpoint()
+        yield each
+
+
+@worker.method
+@async_worker.method
+def half(number: int) -> int:
+    """Reports a half, and the whole."""
+    current_call().progress(number / 2, number)
+    current_call().progress(number, number)
+    return number
 
 
 @worker.method

@@ -7,30 +7,36 @@ answers every failure where it happens.
 Invariants
     1. No more calls run than the worker declared; those beyond them are at most what one read brought. Of a single
        seat they are begun in their order, each when the reply to the last has left, and until then given back.
-    2. A frame is written whole before the next one begins.
-    3. A method's failure never reaches another call; a cancellation of the loop reaches all, and no method
+    2. A method's failure never reaches another call; a cancellation of the loop reaches all, and no method
        can swallow it.
-    4. End of file ends the loop when the running calls were answered.
-    5. A cancelled call is answered like every other; its own scope is all that its cancellation reaches.
+    3. End of file ends the loop when the running calls were answered.
+    4. A cancelled call is answered like every other; its own scope is all that its cancellation reaches.
 
 Knows trio and one descriptor that does not block. Does not know what the calls do.
 """
 
 from __future__ import annotations
 
+import _thread
 import math
 import os
 import time
-from typing import Protocol
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol
 
 import trio
 
 from .._errors import ProtocolError
 from .._wire import MAX_FRAME, Message, MessageDecoder, Notify, Request
+from ._async_outbox import Outbox
+from ._async_stream import Stoppable, holds, stream_async
 from ._buffers import Buffers
-from ._current import CANCEL, Adopted, Running, entered
+from ._current import Adopted, Running, entered
 from ._dispatch import EXECUTE, answer, cancelled, failure, method_call, success, unwrap
+from ._progress import Reports
 from ._python import Functions
+from ._stream import open_items, stream
 from ._sync import READ
 from ._worker import Worker
 
@@ -45,9 +51,9 @@ def run(worker: Worker, task_fd: int, limit: int, running: Running, buffers: Buf
     """
 
     async def main() -> None:
-        token = trio.lowlevel.current_trio_token()
         server = _Server(worker, task_fd, limit, False, running, buffers)
-        running.on_cancel = lambda msgid: token.run_sync_soon(server.cancel, msgid)
+        server.soon = server.from_any_thread
+        running.on_cancel = lambda msgid: server.soon(partial(server.cancel, msgid))
         await server.run()
 
     trio.run(main)
@@ -95,6 +101,12 @@ def _number(channel: HasFileno | int) -> int:
 
 
 class _Server:
+    """The loop.
+
+    Attributes:
+        soon: calls a function in trio's thread, where that is not the one that hears the control channel.
+    """
+
     def __init__(
         self,
         worker: Worker,
@@ -107,7 +119,7 @@ class _Server:
         os.set_blocking(fd, False)
         self._worker = worker
         self._running = running
-        self._scopes: dict[int, trio.CancelScope] = {}
+        self._scopes: dict[int, Stoppable] = {}
         self._fd = fd
         self._limit = limit
         self._inline = in_process or worker.concurrency == 1
@@ -116,8 +128,19 @@ class _Server:
         self._functions = Functions(buffers)
         self._seats = trio.Semaphore(worker.concurrency)
         self._threads = trio.CapacityLimiter(worker.concurrency)
-        self._writing = trio.Lock()
         self._scope = trio.CancelScope()
+        self._outbox: Outbox | None = None
+        self._token = trio.lowlevel.current_trio_token()
+        self.soon: Callable[[Callable[[], None]], object] = lambda fn: fn()
+        self._thread = _thread.get_ident()
+        running.tell = self._tell_from_any_thread
+
+    def from_any_thread(self, fn: Callable[[], None]) -> None:
+        """Have a function called in trio's thread."""
+        try:
+            self._token.run_sync_soon(fn)
+        except trio.RunFinishedError:
+            return  # nobody is left whom it could matter to
 
     async def run(self, control: int | None = None) -> None:
         broken: ProtocolError | None = None
@@ -126,6 +149,8 @@ class _Server:
                 if control is not None:
                     ears.start_soon(self._hear, control)
                 async with trio.open_nursery() as nursery:
+                    # The parent closed its end, and wants no replies: that ends all.
+                    self._outbox = Outbox(self._fd, nursery, self._scope.cancel)
                     try:
                         while await self._turn(nursery):
                             pass
@@ -144,8 +169,8 @@ class _Server:
         decoder = MessageDecoder()
         while data := await _read(fd):
             for message in decoder.feed(data):
-                if type(message) is Notify and message.method == CANCEL:
-                    self._running.cancel(message.params)
+                if type(message) is Notify:
+                    self._running.hear(message)
 
     def cancel(self, msgid: int) -> None:
         """The caller has given this call up; one that has not begun finds out by itself."""
@@ -187,10 +212,11 @@ class _Server:
         try:
             frame = await self._answer(request)
         finally:
-            self._running.settle(request.msgid)
+            running.settle(request.msgid)
+            last = running.close_reports(request.msgid)
         if self._functions.uses:
             self._functions.settle()
-        await self._write(frame)
+        await self._write(last + frame if last else frame)
 
     async def _answer(self, request: Request) -> bytes:
         if request.msgid in self._running.cancelled:
@@ -207,34 +233,54 @@ class _Server:
 
     async def _run(self, request: Request) -> bytes:
         method = self._worker._methods.get(request.method)
-        if method is not None and method.is_async:
+        is_async = method is not None and method.is_async
+        if request.msgid in self._running.streams:
+            return await self._stream(request, is_async)
+        if is_async and not (method is not None and method.streams):
             return await self._call_async(request)
         if self._inline:
             return answer(self._worker, self._functions, request, self._limit, self._fatal)
-        # Abandoned only when the parent is gone or talks nonsense: the process ends, and the thread with it.
-        return await trio.to_thread.run_sync(
-            answer,
-            self._worker,
-            self._functions,
-            request,
+        return await self._in_thread(answer, self._worker, self._functions, request, self._limit)
+
+    async def _stream(self, request: Request, is_async: bool) -> bytes:
+        msgid = request.msgid
+        credit = self._running.streams[msgid]
+        if not self._inline and not is_async:
+            return await self._in_thread(
+                stream, self._worker, request, credit, self._limit, self._write_from_thread
+            )
+        opened = open_items(self._worker, request, self._limit)
+        if isinstance(opened, bytes):
+            return opened
+        return await stream_async(
+            opened,
+            msgid,
+            credit,
             self._limit,
-            limiter=self._threads,
-            abandon_on_cancel=True,
+            seconds=self._left(msgid),
+            write=self._write,
+            fatal=self._fatal,
+            running=self._scopes,
+            soon=self.soon,
         )
+
+    async def _in_thread(self, fn: Callable[..., bytes], *args: Any) -> bytes:
+        # Abandoned only when the parent is gone or talks nonsense: the process ends, and the thread with it.
+        return await trio.to_thread.run_sync(fn, *args, limiter=self._threads, abandon_on_cancel=True)
 
     async def _call_async(self, request: Request) -> bytes:
         msgid = request.msgid
         call, args, kwargs = method_call(self._worker, request.method, request.params)
-        deadline, _ = self._running.circumstances(msgid)
-        left = deadline - time.monotonic() if deadline < math.inf else math.inf
+        scope = trio.CancelScope(deadline=trio.current_time() + self._left(msgid))
+        self._scopes[msgid] = scope
         try:
-            with trio.CancelScope(deadline=trio.current_time() + left) as self._scopes[msgid]:
+            with scope:
                 value = await call.fn(*args, **kwargs)
                 return success(call, msgid, value, self._limit)
         except (trio.Cancelled, GeneratorExit):
             raise
         except BaseException as exc:
-            if _holds(exc, self._fatal):
+            if holds(exc, self._fatal):
                 raise
             # A group may hold a Cancelled beside a failure. It is not lost: the next checkpoint raises it again,
             # before a byte is written.
@@ -243,17 +289,28 @@ class _Server:
             self._scopes.pop(msgid, None)
         return cancelled(msgid, self._limit)
 
+    def _left(self, msgid: int) -> float:
+        """Seconds until the caller gives up."""
+        deadline, _ = self._running.circumstances(msgid)
+        return deadline - time.monotonic() if deadline < math.inf else math.inf
+
+    def _tell_from_any_thread(self, reports: Reports) -> None:
+        if _thread.get_ident() == self._thread:
+            self._tell(reports)  # now: a method that runs inline lets no task run before it ends
+        else:
+            self.from_any_thread(partial(self._tell, reports))
+
+    def _tell(self, reports: Reports) -> None:
+        """A report takes its place in the line at once: when its call was closed, there is none left to take."""
+        if self._outbox is not None and (frame := reports.take()):
+            self._outbox.send_soon(frame)
+
     async def _write(self, frame: bytes) -> None:
-        rest = memoryview(frame)
-        async with self._writing:
-            try:
-                while rest:
-                    try:
-                        rest = rest[os.write(self._fd, rest) :]
-                    except BlockingIOError:
-                        await trio.lowlevel.wait_writable(self._fd)
-            except (BrokenPipeError, ConnectionResetError):
-                self._scope.cancel()  # the parent closed its end, and wants no replies
+        assert self._outbox is not None, "calls run between the beginning and the end of run()"
+        await self._outbox.send(frame)
+
+    def _write_from_thread(self, frame: bytes) -> None:
+        trio.from_thread.run(self._write, frame)
 
 
 async def _read(fd: int) -> bytes:
@@ -270,10 +327,3 @@ async def _read(fd: int) -> bytes:
             if not waited:
                 await trio.lowlevel.checkpoint()  # a parent that never pauses must not starve the calls
             return data
-
-
-def _holds(exc: BaseException, kinds: tuple[type[BaseException], ...]) -> bool:
-    """Whether it is one of these, or a group with one of them in it."""
-    if isinstance(exc, BaseExceptionGroup):
-        return exc.subgroup(kinds) is not None
-    return isinstance(exc, kinds)

@@ -21,7 +21,7 @@ from .._errors import ProtocolError
 from .._wire import MAX_FRAME, Notify, encode_notify
 from ._buffers import Buffers
 from ._control import Control
-from ._current import CANCEL, REVOKE, Running
+from ._current import REVOKE, Running
 from ._leave import leave
 from ._sync import serve_blocking, write_whole
 from ._target import TargetError, load_target
@@ -100,12 +100,12 @@ def _keep(
     buffers = Buffers(control, *sharing, limit) if sharing is not None else None
 
     def listen(message: Notify) -> None:
-        if message.method == CANCEL:
-            running.cancel(message.params)
-        elif message.method == REVOKE:
+        if message.method == REVOKE:
             control.say(encode_notify("folk.revoked", running.revoke(message.params)))
-        elif buffers is not None:
-            buffers.hear(message)
+        else:
+            running.hear(message)
+            if buffers is not None:
+                buffers.hear(message)
 
     watch(control, listen)
     return running, buffers

@@ -17,10 +17,15 @@ import _thread
 import time
 from _contextvars import ContextVar  # the module around it adds nothing
 
+from ._credit import Credit
+from ._progress import Reports
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
+
+    from .._wire import Notify
 
 __all__ = [
     "CANCEL",
@@ -34,8 +39,7 @@ __all__ = [
     "only",
 ]
 
-CANCEL = "folk.cancel"
-REVOKE = "folk.revoke"
+CANCEL, END, CREDIT, REVOKE = "folk.cancel", "folk.end", "folk.credit", "folk.revoke"
 _REMEMBERED = 1024  # cancellations; those of calls already answered stay until there are so many
 _NO_CONTEXT: Mapping[str, Any] = {}
 _INF = float("inf")
@@ -61,27 +65,67 @@ class Running:
         cancelled: what nobody wants any more.
         revoked: what was given back before it came.
         on_cancel: told each cancelled msgid, in the thread that reads the control channel.
+        tell: told what a call has to report, in whatever thread reports.
+        streams: the credit of the calls that give items one by one.
+        reports: of the calls whose callers want to know how far they are.
     """
 
     def __init__(self) -> None:
         self.msgid = 0
         self.begun = 0
         self.on_cancel: Callable[[int], object] | None = None
+        self.tell: Callable[[Reports], object] = Reports.take  # to nobody
         self.cancelled: set[int] = set()
+        self.streams: dict[int, Credit] = {}
+        self.reports: dict[int, Reports] = {}
         self.revoked: set[int] = set()
         self._settling = _thread.allocate_lock()
         self._circumstances: dict[int, tuple[float, Mapping[str, Any]]] = {}
 
+    def hear(self, message: Notify) -> None:
+        """Something has come on the control channel."""
+        method, params = message
+        if method == CANCEL:
+            self.cancel(params)
+        elif method == END:
+            self._end(params)
+        elif method == CREDIT:
+            self._grant(params)
+
     def cancel(self, params: object) -> None:
         """The params of ``folk.cancel`` have come."""
-        msgid = params.get("msgid") if isinstance(params, dict) else None
-        if type(msgid) is not int:
+        msgid = _msgid_in(params)
+        if msgid is None:
             return
         if len(self.cancelled) >= _REMEMBERED:
             self.cancelled.clear()  # nearly all are of calls long answered
         self.cancelled.add(msgid)
+        credit = self.streams.get(msgid)
+        if credit is not None:
+            credit.stir()
         if self.on_cancel is not None:
             self.on_cancel(msgid)
+
+    def _end(self, params: object) -> None:
+        """Nobody wants more of a stream, whose method cannot tell that from a cancellation."""
+        credit = self.streams.get(_msgid_in(params) or 0)
+        if credit is not None:
+            credit.ended = True
+        self.cancel(params)
+
+    def _grant(self, params: object) -> None:
+        credit = self.streams.get(_msgid_in(params) or 0)
+        more = params.get("credit") if isinstance(params, dict) else None
+        if credit is not None and type(more) is int and more > 0:
+            credit.grant(more)
+
+    def note_stream(self, msgid: int, credit: int) -> None:
+        """This call gives items one by one, so many before it needs more credit."""
+        self.streams[msgid] = Credit(msgid, credit, self.cancelled)
+
+    def note_reports(self, msgid: int) -> None:
+        """This call's caller wants to know how far it is."""
+        self.reports[msgid] = Reports(msgid, self.tell)
 
     def revoke(self, params: object) -> dict[str, list[int]]:
         """The params of ``folk.revoke`` have come; those of the answer.
@@ -120,10 +164,22 @@ class Running:
         """The call is about to be answered."""
         self.cancelled.discard(msgid)
         self._circumstances.pop(msgid, None)
+        if self.streams:
+            self.streams.pop(msgid, None)
+
+    def close_reports(self, msgid: int) -> bytes:
+        """No more is told of this call; returns what belongs in front of its reply."""
+        reports = self.reports.pop(msgid, None)
+        return b"" if reports is None else reports.close()
 
     def circumstances(self, msgid: int) -> tuple[float, Mapping[str, Any]]:
         """Until when, and with what; `time.monotonic` is the clock."""
         return self._circumstances.get(msgid, (_INF, _NO_CONTEXT))
+
+
+def _msgid_in(params: object) -> int | None:
+    msgid = params.get("msgid") if isinstance(params, dict) else None
+    return msgid if type(msgid) is int else None
 
 
 class Adopted:
@@ -185,6 +241,25 @@ class CurrentCall:
         """
         if self._msgid in self._running.cancelled:
             raise CallCancelled("the caller has cancelled this call")
+
+    def progress(self, done: float, total: float | None = None) -> None:
+        """Tell the caller how far this call is, if he asked: ``pool.execute(..., progress=callback)``.
+
+        Report as often as you like, from any thread: the first report goes at once, then one every 50 ms at most, and
+        the last before the reply. To a caller who did not ask nothing is sent.
+
+        Args:
+            done: a number, in any unit.
+            total: what `done` will be at the end, or None where that is not known.
+
+        Raises:
+            TypeError: they are no numbers.
+        """
+        if not isinstance(done, int | float) or not (total is None or isinstance(total, int | float)):
+            raise TypeError(f"progress takes two numbers, the second may be None; not {done!r} and {total!r}")
+        reports = self._running.reports.get(self._msgid)
+        if reports is not None:
+            reports.note(done, total)
 
 
 _current: ContextVar[CurrentCall] = ContextVar("trio_folk.current_call")

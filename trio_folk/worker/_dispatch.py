@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from ._python import Functions
     from ._worker import Method, Worker
 
-__all__ = ["answer", "cancelled", "failure", "method_call", "success", "unwrap"]
+__all__ = ["answer", "cancelled", "error_frame", "failure", "method_call", "success", "unsendable", "unwrap"]
 
 CALL = "folk.call"
 EXECUTE = "folk.execute"
@@ -64,7 +64,7 @@ def answer(
     try:
         call, args, kwargs = functions.call(params) if name == CALL else method_call(worker, name, params)
     except Refused as refused:
-        return _error_frame(msgid, refused.error, limit)
+        return error_frame(msgid, refused.error, limit)
     try:
         value = call.fn(*args, **kwargs)
     except fatal:
@@ -110,22 +110,26 @@ def success(call: Call, msgid: int, value: Any, limit: int) -> bytes:
     except Refused as refused:
         error = refused.error
     except FrameTooLarge as large:
-        error = _unsendable(large, f"the result of {call.name} is too large: {large.message}; {large.hint}")
+        error = unsendable(large, f"the result of {call.name} is too large: {large.message}; {large.hint}")
     except Exception as exc:
-        error = _unsendable(exc, f"the result of {call.name} cannot be sent: {message_of(exc)}")
-    return _error_frame(msgid, error, limit)
+        if hasattr(value, "__next__") or hasattr(value, "__anext__"):
+            message = f"{call.name} gives items one by one, and not one result: call it with stream()"
+            error = error_map(INVALID_PARAMS, message)
+        else:
+            error = unsendable(exc, f"the result of {call.name} cannot be sent: {message_of(exc)}")
+    return error_frame(msgid, error, limit)
 
 
 def failure(call: Call, msgid: int, exc: BaseException, limit: int) -> bytes:
     """The frame that carries an exception, caught in the frame that called the function."""
     if isinstance(exc, CallCancelled):
         return cancelled(msgid, limit)
-    return _error_frame(msgid, call.error(exc), limit)
+    return error_frame(msgid, call.error(exc), limit)
 
 
 def cancelled(msgid: int, limit: int) -> bytes:
     """The frame that says that the call was cancelled, and has ended."""
-    return _error_frame(msgid, error_map(CANCELLED, "the call was cancelled"), limit)
+    return error_frame(msgid, error_map(CANCELLED, "the call was cancelled"), limit)
 
 
 def unwrap(request: Request, running: Running, limit: int) -> Request | bytes:
@@ -133,19 +137,28 @@ def unwrap(request: Request, running: Running, limit: int) -> Request | bytes:
     told = request.params
     if not isinstance(told, dict) or type(told.get("method")) is not str:
         message = f"{EXECUTE} takes a map with a method, not {told!r:.100}"
-        return _error_frame(request.msgid, error_map(INVALID_PARAMS, message), limit)
-    remaining, context = told.get("remaining"), told.get("context")
+        return error_frame(request.msgid, error_map(INVALID_PARAMS, message), limit)
+    remaining, context, credit = told.get("remaining"), told.get("context"), told.get("stream")
     deadline = time.monotonic() + remaining if isinstance(remaining, int | float) else math.inf
     running.note(request.msgid, deadline, context if isinstance(context, dict) else {})
+    if credit is not None:
+        if type(credit) is not int or credit < 1:
+            message = f"the credit of a stream is an integer from 1, not {credit!r:.100}"
+            return error_frame(request.msgid, error_map(INVALID_PARAMS, message), limit)
+        running.note_stream(request.msgid, credit)
+    if told.get("progress") is True:
+        running.note_reports(request.msgid)
     return request._replace(method=told["method"], params=told.get("params"))
 
 
-def _unsendable(exc: Exception, message: str) -> dict[str, object]:
+def unsendable(exc: Exception, message: str) -> dict[str, object]:
+    """The error that says that a value cannot be sent."""
     # The traceback would show nothing but our encoder.
     return error_map(METHOD_FAILED, message, {"type": qualified_name(type(exc)), "traceback": ""})
 
 
-def _error_frame(msgid: int, error: dict[str, Any], limit: int) -> bytes:
+def error_frame(msgid: int, error: dict[str, Any], limit: int) -> bytes:
+    """The frame that carries an error map, cut where it would not fit."""
     try:
         return encode_response(msgid, error, None, limit)
     except FrameTooLarge:

@@ -19,10 +19,12 @@ from .._wire import Message, MessageDecoder, Notify, Request
 from ._current import Adopted, Running, only
 from ._dispatch import EXECUTE, answer, cancelled, unwrap
 from ._python import Functions
+from ._stream import stream
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ._buffers import Buffers
+    from ._progress import Reports
     from ._worker import Worker
 
 __all__ = ["READ", "serve_blocking", "write_whole"]
@@ -44,6 +46,7 @@ def serve_blocking(
     """
     os.set_blocking(task_fd, True)
     only(running)
+    running.tell = lambda reports: _tell(task_fd, reports)
     decoder = MessageDecoder(limit)
     functions = Functions(buffers)
     try:
@@ -79,7 +82,7 @@ def _take(
             running.msgid = 0
             return
         if running.cancelled or message.method == EXECUTE:
-            frame = _answer_with_care(worker, functions, message, limit, running)
+            frame = _answer_with_care(worker, functions, message, fd, limit, running)
         else:
             frame = answer(worker, functions, message, limit)
         if running.cancelled:
@@ -93,17 +96,42 @@ def _take(
 
 
 def _answer_with_care(
-    worker: Worker, functions: Functions, request: Request, limit: int, running: Running
+    worker: Worker, functions: Functions, request: Request, fd: int, limit: int, running: Running
 ) -> bytes:
     """Answer a request that came with circumstances, or one that may have been cancelled before it began."""
-    if request.msgid in running.cancelled:
-        return cancelled(request.msgid, limit)
+    msgid = request.msgid
+    if msgid in running.cancelled:
+        return cancelled(msgid, limit)
     inner = unwrap(request, running, limit) if request.method == EXECUTE else request
-    _, context = running.circumstances(request.msgid)
+    _, context = running.circumstances(msgid)
     with Adopted(worker._context, context):
-        frame = inner if isinstance(inner, bytes) else answer(worker, functions, inner, limit)
-    running.settle(request.msgid)
-    return frame
+        if isinstance(inner, bytes):
+            frame = inner
+        elif msgid in running.streams:
+            frame = _stream(worker, inner, fd, limit, running)
+        else:
+            frame = answer(worker, functions, inner, limit)
+    running.settle(msgid)
+    return running.close_reports(msgid) + frame if msgid in running.reports else frame
+
+
+def _stream(worker: Worker, request: Request, fd: int, limit: int, running: Running) -> bytes:
+    reports = running.reports.get(request.msgid)
+
+    def write(frame: bytes) -> None:
+        if reports is None:
+            write_whole(fd, frame)
+        else:
+            reports.alone(lambda each: write_whole(fd, each), frame)
+
+    return stream(worker, request, running.streams[request.msgid], limit, write)
+
+
+def _tell(fd: int, reports: Reports) -> None:
+    try:
+        write_whole(fd, reports.take())
+    except OSError:
+        return  # the parent is gone, which the loop finds out by itself
 
 
 def write_whole(fd: int, frame: bytes) -> None:

@@ -33,23 +33,32 @@ else:
 
 __all__ = ["Method", "Worker", "ready_params"]
 
-FEATURES = ("python", "cancel", "meta")
+FEATURES = ("python", "cancel", "meta", "stream", "progress")
 _ONE_BY_ONE = ("order", "revoke")
 _SHARING = ("buffers",)
 _RESERVED = "folk."
 _MOST = 65536  # calls at once; the parent refuses to believe more
-_COROUTINE = 0x80  # inspect.CO_COROUTINE; importing inspect costs more than all the rest
+# inspect.CO_COROUTINE and its like; importing inspect costs more than all the rest
+_GENERATOR, _COROUTINE, _ASYNC_GENERATOR = 0x20, 0x80, 0x200
 
 
 class Method(Call):
-    """A function under its public name."""
+    """A function under its public name.
 
-    __slots__ = ("is_async", "raw")
+    Attributes:
+        raw: whether it gets its params as they came.
+        is_async: whether trio runs it.
+        streams: whether it gives items one by one.
+    """
+
+    __slots__ = ("is_async", "raw", "streams")
 
     def __init__(self, name: str, fn: Callable[..., Any], raw: bool) -> None:
         super().__init__(name, fn)
         self.raw = raw
-        self.is_async = _is_async(fn)
+        flags = _flags(fn)
+        self.is_async = bool(flags & (_COROUTINE | _ASYNC_GENERATOR))
+        self.streams = bool(flags & (_GENERATOR | _ASYNC_GENERATOR))
 
 
 class Worker:
@@ -98,7 +107,8 @@ class Worker:
     def method(self, name: Any = None, *, raw: bool = False) -> Any:  # noqa: F811
         """Offer a function to callers; as ``@worker.method`` or ``@worker.method("name", raw=True)``.
 
-        A map of params becomes keyword arguments, an array positional ones, nil none, anything else one.
+        A map of params becomes keyword arguments, an array positional ones, nil none, anything else one. A function
+        that yields, asynchronous or not, gives its items to callers of ``pool.stream``, and has no result.
 
         Args:
             name: the name that callers use; the function's own by default.
@@ -152,13 +162,18 @@ def echo(params: object) -> object:
     return params
 
 
-def _is_async(fn: Any) -> bool:
+def _flags(fn: Any) -> int:
+    """What kind of function it is, also through partial() and what functools.wraps() wrapped around a generator."""
     while hasattr(fn, "func"):  # functools.partial
         fn = fn.func
     if not hasattr(fn, "__code__"):
         fn = type(fn).__call__  # an object that is called like a function
     code = getattr(fn, "__code__", None)
-    return code is not None and bool(code.co_flags & _COROUTINE)
+    flags: int = code.co_flags if code is not None else 0
+    wrapped = getattr(fn, "__wrapped__", None)
+    if wrapped is not None and not flags & _COROUTINE:
+        flags |= _flags(wrapped) & (_GENERATOR | _ASYNC_GENERATOR)
+    return flags
 
 
 def _where(fn: Any) -> str:
