@@ -103,6 +103,24 @@ async def test_a_held_call_that_was_not_sent_is_withdrawn_without_a_word(ends: O
     assert ends.revoked in ([], [[3]])
 
 
+async def test_a_recalled_call_that_was_not_sent_waits_for_the_word_of_the_worker(ends: Orderly) -> None:
+    """It was asked for already: withdrawn in silence, it would be given back by the worker to nobody."""
+    ends.ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SMALL)
+    with trio.fail_after(BOUND):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ends.call, LARGE, "large")
+            await wait_all_tasks_blocked()
+            await ends.hold(nursery, "a")
+            assert ends.channel.recall()
+            ends.scopes["a"].cancel()
+            await wait_all_tasks_blocked()
+            assert not ends.scopes["a"].cancelled_caught
+            ends.channel.take_back([2], [])
+            await wait_all_tasks_blocked()
+            assert ends.scopes["a"].cancelled_caught
+            nursery.cancel_scope.cancel()
+
+
 # -- giving back
 
 

@@ -298,7 +298,7 @@ class TaskChannel:
 
     async def _leave(self, msgid: int, call: CallWait) -> None:
         """The caller wants no reply any more. If the call is not over when this returns, the worker must be ended."""
-        if not call.sent and self._outbox.withdraw(call):
+        if not call.sent and not call.recalled and self._outbox.withdraw(call):
             call.fate = NotStarted
             del self._calls[msgid]
         elif self._holds(msgid):
