@@ -215,9 +215,6 @@ class WorkerHandle(ABC):
     """How many calls it runs at once; known once it is ready."""
     holds: bool = False
     """Whether it may be given more than that: it begins them in their order, and gives back what it has not begun."""
-    on_answers: Callable[[int, float], object] | None = None
-    """Told when a worker that holds calls has answered some: how many, and in how many seconds since it answered last
-    or was given the first. Set by whoever gives it calls."""
     features: frozenset[str] = frozenset()
     """The protocol extensions it announced; known once it is ready."""
     condemned: trio.Event
@@ -237,6 +234,10 @@ class WorkerHandle(ABC):
     def recall(self) -> bool:
         """Ask for the calls that it holds; each one that it gives back ends with NotStarted. Whether it was asked."""
         return False
+
+    def tell_answers(self, told: Callable[[int, float], object]) -> None:  # noqa: B027  most hold nothing
+        """Have this told when a worker that holds calls has answered some: how many, and in how many seconds since it
+        answered last or was given the first. It must not raise."""
 
     @property
     def stderr(self) -> tuple[str, ...]:

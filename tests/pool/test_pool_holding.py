@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, Literal
 
@@ -15,6 +16,9 @@ class Handle(SimpleNamespace):
     """Counts how often it was asked for what it holds."""
 
     recalls = 0
+
+    def tell_answers(self, told: Callable[[int, float], object]) -> None:
+        self.told = told
 
     def recall(self) -> bool:
         self.recalls += 1
@@ -77,6 +81,19 @@ def test_a_fixed_number_is_a_fixed_number() -> None:
     assert each.capacity == 3
     answers(each, 10)
     assert each.capacity == 3
+
+
+@pytest.mark.parametrize(("prefetch", "capacity"), [("auto", MOST), (3, 3)])
+def test_what_gave_back_its_calls_gets_some_again_when_it_answers(
+    prefetch: int | Literal["auto"], capacity: int
+) -> None:
+    """Until then it gets none ahead: it is busy with a long one."""
+    each, handle = holding(prefetch)
+    answers(each, 1e-6)
+    assert each.ask_back()
+    assert (each.capacity, handle.recalls) == (1, 1)
+    handle.told(1, 1e-6)
+    assert each.capacity == capacity
 
 
 def test_a_leased_worker_gets_nothing_ahead() -> None:

@@ -12,6 +12,8 @@ Invariants
     3. Waiters are served first come, first served; one whose worker vanished before it started goes to the front.
     4. Every decision takes the same time however many slots there are.
     5. A call that must run at once is never held, and no call overtakes it because of that.
+    6. A worker that begins one call after another stays where those are that may hold some, idle or not, until it is
+       found full: moving it there and back would be on the path of every call.
 
 Knows incarnations and waiting tasks. Does not know time, the wire, or how workers come to be.
 """
@@ -51,7 +53,7 @@ class Dispatch:
         self._max_queue = max_queue
         self._idle: dict[Incarnation, None] = {}  # an ordered set; the warmest worker is last
         self._partly: dict[Incarnation, None] = {}
-        self._holding: dict[Incarnation, None] = {}
+        self._holding: dict[Incarnation, None] = {}  # looked at only while neither of the others has any
         self._stuck: dict[Incarnation, None] = {}  # they hold calls behind a long one, and no worker was idle
         self._first: dict[Waiter, None] = {}
         self._waiting: dict[Waiter, None] = {}
@@ -59,10 +61,8 @@ class Dispatch:
         self.held = 0
 
     def __repr__(self) -> str:
-        return (
-            f"<Dispatch {len(self._idle)} idle, {len(self._partly) + len(self._holding)} with room, "
-            f"{self.queued} queued, {self.held} held>"
-        )
+        with_room = len(self._partly) + sum(not each.full for each in self._holding if each.load)
+        return f"<Dispatch {len(self._idle)} idle, {with_room} with room, {self.queued} queued, {self.held} held>"
 
     @property
     def queued(self) -> int:
@@ -86,8 +86,12 @@ class Dispatch:
         else:
             return self._give_ahead()
         incarnation.shelf = None
-        self._take(incarnation, alone)
-        self._keep(incarnation)
+        incarnation.take()
+        if alone:
+            incarnation.keep_alone(True)
+        if incarnation.load < incarnation.concurrency and not incarnation.full:
+            incarnation.shelf = self._partly
+            self._partly[incarnation] = None
         return incarnation
 
     def refuse_if_full(self) -> None:
@@ -134,28 +138,54 @@ class Dispatch:
 
     def offer(self, incarnation: Incarnation) -> None:
         """A worker has room: it became ready, or a call on it ended."""
-        self.remove(incarnation)  # it may have had room before
         if not incarnation.serves:
+            self.remove(incarnation)
             return
+        if incarnation.shelf is not None:  # it may have had room before
+            del incarnation.shelf[incarnation]
+            incarnation.shelf = None
+        if (self._first or self._waiting) and not self._serve(incarnation):
+            return
+        if incarnation.holds and not incarnation.ahead and not incarnation.full:
+            incarnation.ahead = True
+            self._holding[incarnation] = None
+        if not incarnation.load:
+            if self._stuck:
+                self._have_back_what_is_stuck(incarnation)
+            incarnation.shelf = self._idle
+            self._idle[incarnation] = None
+        elif incarnation.load < incarnation.concurrency:
+            incarnation.shelf = self._partly
+            self._partly[incarnation] = None
+
+    def _serve(self, incarnation: Incarnation) -> bool:
+        """Let those who wait have it; whether it has room after all of them."""
         while self._first or self._waiting:
             if incarnation.full:
-                return
+                self._hold_no_more(
+                    incarnation
+                )  # else it would not be offered when the next of its calls ends
+                return False
             line = self._first or self._waiting
             waiter = next(iter(line))
             if waiter.alone and incarnation.load >= incarnation.concurrency:
-                return  # invariant 5: it is offered again when the next call ends
+                return False  # invariant 5: it is offered again when the next call ends
             del line[waiter]
             waiter.incarnation = incarnation
-            self._take(incarnation, waiter.alone)
+            incarnation.take()
+            if waiter.alone:
+                incarnation.keep_alone(True)
+            if incarnation.load > incarnation.concurrency:
+                self.held += 1
             trio.lowlevel.reschedule(waiter.task)
-        self._keep(incarnation)
+        return not incarnation.full
 
     def release(self, incarnation: Incarnation) -> bool:
         """A call on it has ended; whether that changes what it can be given."""
         if incarnation.load > incarnation.concurrency:
             self.held -= 1
             incarnation.load -= 1  # it goes on with what it holds
-            return incarnation.shelf is not self._holding
+            return not incarnation.ahead
         incarnation.release()
         return True
 
@@ -172,6 +202,12 @@ class Dispatch:
         if incarnation.shelf is not None:
             del incarnation.shelf[incarnation]
             incarnation.shelf = None
+        self._hold_no_more(incarnation)
+
+    def _hold_no_more(self, incarnation: Incarnation) -> None:
+        if incarnation.ahead:
+            del self._holding[incarnation]
+            incarnation.ahead = False
 
     def refuse_all(self, make: Callable[[], Exception]) -> None:
         """End every wait with an error of its own."""
@@ -200,31 +236,10 @@ class Dispatch:
             incarnation = next(iter(holding))
             del holding[incarnation]
             if incarnation.full:  # its calls are longer than they were
-                incarnation.shelf = None
+                incarnation.ahead = False
                 continue
             incarnation.hold()
             self.held += 1
             holding[incarnation] = None  # behind the others: each gets its share
             return incarnation
         return None
-
-    def _take(self, incarnation: Incarnation, alone: bool) -> None:
-        incarnation.take()
-        if alone:
-            incarnation.keep_alone(True)
-        if incarnation.load > incarnation.concurrency:
-            self.held += 1
-
-    def _keep(self, incarnation: Incarnation) -> None:
-        if incarnation.full:
-            return
-        if not incarnation.load:
-            shelf = self._idle
-            if self._stuck:
-                self._have_back_what_is_stuck(incarnation)
-        elif incarnation.load < incarnation.concurrency:
-            shelf = self._partly
-        else:
-            shelf = self._holding
-        shelf[incarnation] = None
-        incarnation.shelf = shelf

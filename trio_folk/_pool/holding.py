@@ -39,6 +39,7 @@ STUCK = 0.005
 MOST = 64
 """Calls that a worker has at most with ``"auto"``: enough that system calls are a small part of a call's cost."""
 
+_QUICKEST = PATIENCE / MOST
 _STEP = 1.1
 """How many times slower the pace is at most after each slow answer: a few dozen of them end pipelining."""
 
@@ -59,7 +60,7 @@ class Holding:
 
     def __init__(self, handle: WorkerHandle, prefetch: int | Literal["auto"]) -> None:
         self._handle = handle
-        handle.on_answers = self.note_answers
+        handle.tell_answers(self.note_answers)
         self._auto = prefetch == "auto"
         self._fixed = 1 if prefetch == "auto" else prefetch
         self._answers = 0
@@ -74,14 +75,17 @@ class Holding:
     def note_answers(self, count: int, seconds: float) -> None:
         """So many calls were answered in so many seconds."""
         self._answers += count
-        each = seconds / count
-        self.pace = each if each < self.pace else min(each, self.pace * _STEP)
-        self._adapt()
+        pace = seconds / count
+        if pace > self.pace:
+            pace = min(pace, self.pace * _STEP)
+        self.pace = pace
+        if not self._alone:
+            self.capacity = self._room()
 
     def keep_alone(self, alone: bool) -> None:
         """Give it nothing ahead, for it is leased; or again."""
         self._alone = alone
-        self._adapt()
+        self.capacity = 1 if alone else self._room()
 
     def watch(self, now: float) -> None:
         """It holds a call from now on."""
@@ -110,12 +114,7 @@ class Holding:
         self.capacity = 1  # until it answers
         return self._handle.recall()
 
-    def _adapt(self) -> None:
-        if self._alone:
-            self.capacity = 1
-        elif not self._auto:
-            self.capacity = self._fixed
-        elif self.pace * MOST <= PATIENCE:
-            self.capacity = MOST
-        else:
-            self.capacity = max(1, int(PATIENCE / self.pace))
+    def _room(self) -> int:
+        if not self._auto:
+            return self._fixed
+        return MOST if self.pace <= _QUICKEST else int(PATIENCE / self.pace) or 1

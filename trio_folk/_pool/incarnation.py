@@ -82,7 +82,9 @@ class Incarnation:
         load: calls on it now: those that run, and those that it holds.
         concurrency: how many run at once.
         started: calls it was ever given.
-        shelf: where dispatch keeps it, while it has room.
+        holds: whether it may ever hold calls.
+        shelf: where dispatch keeps it, while it has a free seat.
+        ahead: whether dispatch keeps it among those that may be given calls ahead.
         limited: whether it must be looked at between calls; its age is watched by the alarm.
         retiring: why it takes no more calls although it is healthy, or None.
     """
@@ -101,10 +103,12 @@ class Incarnation:
         self.handle = handle
         self.concurrency = handle.concurrency
         self._holding = Holding(handle, config.prefetch) if handle.holds else None
+        self.holds = handle.holds
         self._condemned = handle.condemned
         self.load = 0
         self.started = 0
         self.shelf: dict[Incarnation, None] | None = None
+        self.ahead = False
         self.retiring: str | None = None
         self.alarm = trio.CancelScope()
         self._permit = permit  # None where a reload went on without budget

@@ -122,7 +122,7 @@ class TaskChannel:
             raise NotStarted
         msgid = next_msgid(self._last_msgid)
         frame = job.encode(msgid, self._limit, remaining)
-        preface = job.preface(self.told, self._limit)
+        preface = job.preface(self.told, self._limit) if job.prefaced else b""
         self._last_msgid = msgid
         call = CallWait()
         if type(job) is Talk:
@@ -139,7 +139,7 @@ class TaskChannel:
                 self._send(preface + frame if preface else frame, call, job)
                 if call.fate is None and self._reader is None and self._receive() and call.reply is not None:
                     # It answered while we sent: the common case where both share a CPU.
-                    if perf_counter() - self._switched > FAIRNESS:
+                    if self._since - self._switched > FAIRNESS:
                         await trio.lowlevel.cancel_shielded_checkpoint()
                         self._switched = perf_counter()
                 else:
@@ -241,15 +241,12 @@ class TaskChannel:
         """To an idle worker: at once."""
         if job.begun is not None:
             job.begun()
-        if self.revoke is not None:
-            self._since = perf_counter()
+        self._since = perf_counter()
         try:
-            self._outbox.send(frame, call)
+            if not self._outbox.send(frame, call):
+                self._wake_pump()
         except OSError:
             self._fail()
-        else:
-            if self._outbox:
-                self._wake_pump()
 
     def _post(self, frame: bytes, call: CallWait, job: WireJob | Talk) -> None:
         """To a busy one: together with whatever else is posted in this tick."""
@@ -395,7 +392,7 @@ class TaskChannel:
 
     def _deliver(self, data: bytes) -> None:
         messages = self._decoder.feed(data)
-        calls = self._calls
+        calls, orderly = self._calls, self.revoke is not None
         replies = len(messages)
         for message in messages:
             if type(message) is not Response:
@@ -404,15 +401,16 @@ class TaskChannel:
                 replies -= 1
                 continue
             msgid = message.msgid
-            if self.revoke is not None and calls and msgid != next(iter(calls)):
+            if orderly and calls and msgid != next(iter(calls)):
                 self._pass_over(msgid)
             call = calls.pop(msgid, None)
             if call is None:
                 raise ProtocolError(f"a reply to call {msgid}, which nobody waits for")
             if call.fate is None:
                 call.reply = message
-                call.wake()
-        if self.revoke is not None and replies:
+                if call.parked is not None:
+                    call.wake()
+        if replies:
             self._go_on(replies)
         self._begun = 0
         if not self._decoder.clean:
@@ -444,14 +442,14 @@ class TaskChannel:
             self._end(call, NotStarted)
 
     def _go_on(self, count: int) -> None:
-        """So many calls were answered, one after another; the oldest of the others has begun."""
+        """So many calls were answered; of an orderly worker the oldest of the others has begun."""
         now = perf_counter()
         self._crowd = CROWD if count > 1 or self._calls else self._crowd - 1
         if self.on_answers is not None:
             self.on_answers(count, now - self._since)
         self._since = now
         for call in self._calls.values():
-            if call.begun is not None:
+            if call.begun is not None:  # of an orderly worker alone
                 call.begun()
                 call.begun = None
             return

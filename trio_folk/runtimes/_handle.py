@@ -265,6 +265,9 @@ class SocketWorker(WorkerHandle):
     def recall(self) -> bool:
         return self._tasks.recall()
 
+    def tell_answers(self, told: Callable[[int, float], object]) -> None:
+        self._tasks.on_answers = told
+
     def memory(self) -> int | None:
         if self.pid is None or self.exit is not None:
             return None
@@ -347,10 +350,6 @@ class SocketWorker(WorkerHandle):
         elif self._buffers is not None:
             self._buffers.hear(told)
 
-    def _tell_answers(self, count: int, seconds: float) -> None:
-        if self.on_answers is not None:
-            self.on_answers(count, seconds)
-
     def _become_ready(self, said: Announcement) -> None:
         if not self.condemned.is_set():
             self.concurrency = said.concurrency
@@ -360,7 +359,6 @@ class SocketWorker(WorkerHandle):
                 self._tasks.cancel = self._ask_to_end
             if self.concurrency == 1 and said.features >= {"order", "revoke"}:
                 self._tasks.revoke = self._control.revoke
-                self._tasks.on_answers = self._tell_answers
                 self.holds = True
             if "buffers" in said.features and self._sharing is not None:
                 self._buffers = Buffers(self._control, self._sharing.most)

@@ -45,12 +45,14 @@ class WireJob(Job):
     Attributes:
         large: what of it is better put into shared memory, or None.
         streams: whether it gives items before its reply.
+        prefaced: whether frames may have to come before its own.
     """
 
     __slots__ = ("method", "params")
     large: Large | None = None
 
     streams: ClassVar[bool] = False
+    prefaced: ClassVar[bool] = False
 
     def __init__(self, method: str, params: bytes, limit: int) -> None:
         if len(params) + len(method) * 4 + _HEADER > limit:

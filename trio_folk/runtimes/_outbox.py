@@ -49,8 +49,8 @@ class Outbox(Generic[S]):
     def __repr__(self) -> str:
         return f"<Outbox {len(self._frames)} frames, {sum(len(each) for each, _ in self._frames)} bytes>"
 
-    def send(self, frames: bytes, sender: S) -> None:
-        """Send these now, or as much of them as the socket takes; nothing else may wait.
+    def send(self, frames: bytes, sender: S) -> bool:
+        """Send these now, or as much of them as the socket takes; nothing else may wait. Whether that was all.
 
         Raises:
             OSError: nothing can be sent any more.
@@ -62,8 +62,9 @@ class Outbox(Generic[S]):
             taken = 0
         if taken == len(frames):
             sender.sent = True
-        else:
-            self._frames.append((memoryview(frames)[taken:], sender))
+            return True
+        self._frames.append((memoryview(frames)[taken:], sender))
+        return False
 
     def add(self, frames: bytes, sender: S) -> None:
         """Send these after all others, when `flush` is called."""

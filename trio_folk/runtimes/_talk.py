@@ -46,6 +46,7 @@ class Talk:
         self._cancels = "cancel" in features
         self._control = control
         self.begun = job.begun
+        self.prefaced = job.prefaced
 
     def preface(self, told: Told, limit: int) -> bytes:
         """See `WireJob.preface`."""

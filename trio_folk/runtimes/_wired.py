@@ -33,7 +33,8 @@ class WireRuntime(Runtime):
         return StreamJob(method, params, self._max_frame, window)
 
     def prepare_python(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Job:
-        self._need_python()
+        if not self.traits.python:
+            self._need_python()
         if self._sharing is not None and may_be_large(args, kwargs):
             return LargeJob(fn, args, kwargs, self._max_frame, self._sharing)
         return PythonJob(fn, args, kwargs, self._max_frame)
