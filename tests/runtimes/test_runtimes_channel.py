@@ -11,11 +11,12 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from trio_folk import ProtocolError
-from trio_folk._wire import MessageDecoder, Notify, Request, encode_notify, encode_response
+from trio_folk._wire import MessageDecoder, Notify, Request, Response, encode_notify, encode_response
 from trio_folk.abc import NotStarted
 from trio_folk.runtimes._channel import ChannelBroken, TaskChannel
 from trio_folk.runtimes._jobs import MethodJob, WireJob
 from trio_folk.runtimes._python import PythonJob
+from trio_folk.runtimes._waiting import CallWait
 
 LIMIT = 1024 * 1024
 BOUND = 10
@@ -56,6 +57,12 @@ class Peer:
         return request
 
 
+async def request(channel: TaskChannel, job: WireJob) -> Response:
+    """As the handle does it."""
+    reply = channel.send(job)
+    return await channel.wait(reply) if isinstance(reply, CallWait) else reply
+
+
 class Ends:
     """A channel, its peer, and what the channel said of its end."""
 
@@ -74,7 +81,7 @@ class Ends:
 
     async def run(self, job: WireJob, key: object) -> None:
         try:
-            self.answers[key] = (await self.channel.request(job)).result
+            self.answers[key] = (await request(self.channel, job)).result
         except (NotStarted, ChannelBroken, ProtocolError) as error:
             self.answers[key] = type(error)
 
@@ -335,7 +342,7 @@ async def test_a_call_that_does_not_fit_harms_nobody(ends: Ends) -> None:
 
     with trio.fail_after(BOUND):
         with pytest.raises(ProtocolError):
-            await ends.channel.request(TooLarge("echo", "x", LIMIT))
+            await request(ends.channel, TooLarge("echo", "x", LIMIT))
         assert (ends.channel.abandoned, ends.channel.open, ends.channel.running) == (False, True, 0)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(ends.call, "next")
@@ -350,7 +357,7 @@ async def test_an_end_of_file_while_idle_means_not_started(ends: Ends) -> None:
     """It is seen before the call is sent."""
     ends.peer.sock.close()
     with pytest.raises(NotStarted):
-        await ends.channel.request(MethodJob("echo", 1, LIMIT))
+        await request(ends.channel, MethodJob("echo", 1, LIMIT))
     assert ends.said == [None]
 
 
@@ -358,7 +365,7 @@ async def test_bytes_that_lie_there_while_idle_answer_no_call(ends: Ends) -> Non
     """A reply that nobody waits for: the call goes elsewhere, and the worker broke the protocol."""
     ends.peer.send(encode_response(1, None, "early"))
     with pytest.raises(NotStarted):
-        await ends.channel.request(MethodJob("echo", 1, LIMIT))
+        await request(ends.channel, MethodJob("echo", 1, LIMIT))
     assert len(ends.said) == 1
     assert isinstance(ends.said[0], ProtocolError)
 
@@ -410,7 +417,7 @@ async def test_what_was_answered_is_delivered_though_the_next_send_fails(ends: E
             ends.peer.sock.close()
             # before the reader wakes
             with pytest.raises(NotStarted):
-                await ends.channel.request(MethodJob("echo", "b", LIMIT))
+                await request(ends.channel, MethodJob("echo", "b", LIMIT))
     assert ends.answers == {"a": "a"}
 
 
@@ -418,7 +425,7 @@ async def test_a_worker_that_reads_no_more_takes_no_call(ends: Ends) -> None:
     """It shut its reading side: nothing can be sent, although no end of file comes. The end is told."""
     ends.peer.sock.shutdown(socket.SHUT_RD)
     with pytest.raises(NotStarted):
-        await ends.channel.request(MethodJob("echo", 1, LIMIT))
+        await request(ends.channel, MethodJob("echo", 1, LIMIT))
     assert ends.said == [None]
 
 
@@ -457,7 +464,7 @@ async def test_nonsense_ends_every_call_with_what_it_was(ends: Ends, nonsense: b
     assert all(issubclass(answer, ProtocolError) for answer in ends.answers.values())  # type: ignore[arg-type]
     assert len(ends.said) == 1
     with pytest.raises(NotStarted):
-        await ends.channel.request(MethodJob("echo", 1, LIMIT))
+        await request(ends.channel, MethodJob("echo", 1, LIMIT))
 
 
 @pytest.mark.parametrize("together", [True, False])

@@ -100,21 +100,16 @@ class TaskChannel:
         """How many callers wait for a reply."""
         return sum(not call.over for call in self._calls.values())
 
-    async def request(self, job: WireJob | Talk, remaining: float | None = None) -> Response:
-        """Send a job and return its reply.
+    def send(self, job: WireJob | Talk, remaining: float | None = None) -> Response | CallWait:
+        """Send a job. If it was answered while it was sent, this is the reply; else `wait` for that, at once.
 
         Args:
             job: what to send.
             remaining: seconds until the caller gives up; None where the worker takes no circumstances.
 
         Raises:
-            NotStarted: the worker has not begun it, and will not.
-            ChannelBroken: the channel ended, or was closed, when it may have.
-            ProtocolError: the worker sent something that is not a reply to any call.
-
-        Cancellation: a call that the worker only holds is taken back. For any other the worker is asked to end it, and
-        what it then answers is returned. If it does not answer in time, or cannot be asked, the channel is
-        `abandoned`: its owner must close it.
+            NotStarted: the channel is closed.
+            TypeError, FrameTooLarge: it cannot be encoded; nothing was sent.
         """
         if not self._calls and self.open and self._look.poll(0):
             self._receive()  # invariant 5
@@ -124,7 +119,7 @@ class TaskChannel:
         frame = job.encode(msgid, self._limit, remaining)
         preface = job.preface(self.told, self._limit) if job.prefaced else b""
         self._last_msgid = msgid
-        call = CallWait()
+        call = CallWait(msgid)
         if type(job) is Talk:
             call.hear, call.cancel = job.hear, job.cancel
         busy = self._crowd > 0 or bool(self._calls or self._outbox)
@@ -132,22 +127,39 @@ class TaskChannel:
         try:
             if busy:
                 if preface:
-                    self._outbox.add(preface, CallWait())  # stays, should the call be withdrawn
+                    self._outbox.add(preface, CallWait(msgid))  # stays, should the call be withdrawn
                 self._post(frame, call, job)
-                await self._reply_or_end(msgid, call)
+                return call
+            self._send(preface + frame if preface else frame, call, job)
+            # It answers while we send: the common case where both share a CPU.
+            answered = call.fate is None and self._reader is None and self._receive()
+        except BaseException:  # a KeyboardInterrupt
+            self._abandon(call)
+            raise
+        if answered and call.reply is not None and self._since - self._switched <= FAIRNESS:
+            return call.reply
+        return call
+
+    async def wait(self, call: CallWait) -> Response:
+        """The reply to a call that was sent.
+
+        Raises:
+            NotStarted: the worker has not begun it, and will not.
+            ChannelBroken: the channel ended, or was closed, when it may have.
+            ProtocolError: the worker sent something that is not a reply to any call.
+
+        Always a checkpoint. Cancellation: a call that the worker only holds is taken back. For any other the worker is
+        asked to end it, and what it then answers is returned. If it does not answer in time, or cannot be asked, the
+        channel is `abandoned`: its owner must close it.
+        """
+        try:
+            if call.over:
+                await trio.lowlevel.cancel_shielded_checkpoint()
+                self._switched = perf_counter()
             else:
-                self._send(preface + frame if preface else frame, call, job)
-                if call.fate is None and self._reader is None and self._receive() and call.reply is not None:
-                    # It answered while we sent: the common case where both share a CPU.
-                    if self._since - self._switched > FAIRNESS:
-                        await trio.lowlevel.cancel_shielded_checkpoint()
-                        self._switched = perf_counter()
-                else:
-                    await self._reply_or_end(msgid, call)
+                await self._reply_or_leave(call)
         except BaseException:
-            if not call.over:
-                self.abandoned = True
-                call.fate = ChannelBroken
+            self._abandon(call)
             raise
         if call.reply is None:
             if call.fate is NotStarted:
@@ -278,35 +290,38 @@ class TaskChannel:
 
     # -- waiting
 
-    async def _reply_or_end(self, msgid: int, call: CallWait) -> None:
+    def _abandon(self, call: CallWait) -> None:
+        if not call.over:
+            self.abandoned = True
+            call.fate = ChannelBroken
+
+    async def _reply_or_leave(self, call: CallWait) -> None:
         try:
-            if (
-                self._reader is not None
-            ):  # somebody reads already: no need to look at more, on the path of most calls
+            if self._reader is not None:  # no need to look at more, on the path of most calls
                 call.parked = trio.lowlevel.current_task()
                 await trio.lowlevel.wait_task_rescheduled(call.unpark)
             if call.reply is None:
                 await self._reply_to(call)
         except trio.Cancelled:
             if not call.over:
-                await self._leave(msgid, call)
+                await self._leave(call)
             if call.reply is None:
                 raise
 
-    async def _leave(self, msgid: int, call: CallWait) -> None:
+    async def _leave(self, call: CallWait) -> None:
         """The caller wants no reply any more. If the call is not over when this returns, the worker must be ended."""
         if not call.sent and not call.recalled and self._outbox.withdraw(call):
             call.fate = NotStarted
-            del self._calls[msgid]
-        elif self._holds(msgid):
-            await self._have_given_back(msgid, call)
+            del self._calls[call.msgid]
+        elif self._holds(call.msgid):
+            await self._have_given_back(call)
         cancel = call.cancel or self.cancel
         if not call.over and cancel is not None:
-            await self._reply_within(cancel(msgid), call)
+            await self._reply_within(cancel(call.msgid), call)
 
-    async def _have_given_back(self, msgid: int, call: CallWait) -> None:
+    async def _have_given_back(self, call: CallWait) -> None:
         """Return when the worker has said whether it gives it back, or its time is over."""
-        if call.recalled or (self.revoke is not None and self.revoke([msgid])):
+        if call.recalled or (self.revoke is not None and self.revoke([call.msgid])):
             call.recalled = call.leaving = True
             await self._reply_within(RECALL, call)
             call.leaving = False

@@ -34,6 +34,7 @@ from ._jobs import WireJob
 from ._python import PythonJob
 from ._sockets import Sockets
 from ._talk import Talk
+from ._waiting import CallWait
 
 if TYPE_CHECKING:
     from .._process import Output
@@ -134,7 +135,8 @@ class SocketWorker(WorkerHandle):
             if self.reason is not None:
                 raise NotStarted  # invariant 1
             sent = self._talk(job) if job.streams or job.progress is not None else job
-            reply = await self._tasks.request(sent, self._remaining())
+            answer = self._tasks.send(sent, self._remaining())
+            reply = await self._tasks.wait(answer) if isinstance(answer, CallWait) else answer
         except ChannelBroken:
             if not self._cut:
                 await self._autopsy()

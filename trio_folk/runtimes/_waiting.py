@@ -24,6 +24,7 @@ class CallWait:
     """What has become of a call. Its defaults belong to the class: most calls change one of them.
 
     Attributes:
+        msgid: its number on the wire.
         reply: what the worker answered.
         fate: how the call ended without an answer.
         sent: whether the socket has taken all of it.
@@ -44,6 +45,9 @@ class CallWait:
     parked: trio.lowlevel.Task | None = None
     hear: Callable[[str, list[Any], int], None] | None = None
     cancel: Callable[[int], float] | None = None
+
+    def __init__(self, msgid: int) -> None:
+        self.msgid = msgid
 
     @property
     def over(self) -> bool:
