@@ -360,7 +360,7 @@ class Runtime(ABC):
     ) -> Chunk | None:
         """Make one call for several items of a map ready to be sent: as many of these as fit, at least the first.
 
-        A runtime need not have this: where it returns None, each item is a call of its own.
+        A runtime need not have this: where it returns None, the first of them is better a call of its own.
 
         Args:
             fn: the function.

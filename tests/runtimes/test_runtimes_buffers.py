@@ -172,6 +172,25 @@ async def test_values_beyond_a_frame_travel() -> None:
         assert await pool.run_sync(jobs.total, b"\x01" * 40 * MIB) == 40 * MIB
 
 
+@pytest.mark.parametrize("chunk", ["auto", 4])
+async def test_large_items_of_a_map_are_calls_of_their_own(chunk: Any) -> None:
+    """Among small ones, beyond a frame, and back: each through shared memory. What says nothing of its size too."""
+    values = [
+        b"a" * 20 * MIB,
+        b"b",
+        bytearray(b"c" * LARGE),
+        [b"d" * 20 * MIB],
+        memoryview(b"e" * LARGE),
+        b"f",
+    ]
+    async with one_worker() as pool:
+        async with pool.map(jobs.echo, values * 2, chunk=chunk) as results:
+            back = [each async for each in results]
+        assert back == values * 2
+        assert [type(each) for each in back[:6]] == [bytes, bytes, bytearray, list, memoryview, bytes]
+        assert pool._core.counts.succeeded == 12  # an item is counted once, in whatever it travelled
+
+
 # -- what is held is not overwritten
 
 

@@ -6,6 +6,7 @@ a chunk is as long as the last ones say that five milliseconds are, doubling fro
 Invariants
     1. An item that may have run is not run again, unless its caller allowed it; then it is run by itself.
     2. A chunk never has more items than keep every slot supplied from the window.
+    3. An item that its runtime would not put into a chunk, for it is large or there are no chunks, is a call of its own.
 
 Knows the core, jobs and what comes back. Does not know who hands out the results, or what a job holds.
 """
@@ -100,7 +101,9 @@ class Chunks:
             chunk = runtime.prepare_chunk(self._fn, items, seconds=seconds, stop=self._stop)
             if chunk is not None:
                 return chunk, chunk.count
-            self._fixed = self.size = 1
+            self.size = 1  # the next one may be like it
+            if self._fixed is not None:
+                self._fixed = 1
         return runtime.prepare_python(self._fn, items[0], {}), 1
 
     async def run(self, job: Job, count: int) -> ChunkReply:

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from .._errors import FrameTooLarge
 from ..abc import Chunk, Job, Runtime, Stream
-from ..worker._large import may_be_large
+from ..worker._large import has_large, may_be_large
 from ._beside import LargeJob
 from ._buffers import Sharing
 from ._chunks import ChunkJob
@@ -41,9 +42,16 @@ class WireRuntime(Runtime):
 
     def prepare_chunk(
         self, fn: Callable[..., Any], items: Sequence[tuple[Any, ...]], *, seconds: float, stop: bool
-    ) -> Chunk:
+    ) -> Chunk | None:
         self._need_python()
-        return ChunkJob(fn, items, self._max_frame, seconds, stop, fatal=not self.traits.processes)
+        if self._sharing is not None and has_large(items[0]):
+            return None  # by itself it goes through shared memory
+        try:
+            return ChunkJob(fn, items, self._max_frame, seconds, stop, fatal=not self.traits.processes)
+        except FrameTooLarge:
+            if self._sharing is None:
+                raise
+            return None  # there may be room for it there; if not, that is said then
 
     def _need_python(self) -> None:
         if not self.traits.python:

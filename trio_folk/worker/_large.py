@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import Any
 
-__all__ = ["BYTEARRAY", "BYTES", "STEP", "THRESHOLD", "VIEW", "Large", "copying", "may_be_large"]
+__all__ = ["BYTEARRAY", "BYTES", "STEP", "THRESHOLD", "VIEW", "Large", "copying", "has_large", "may_be_large"]
 
 THRESHOLD = 256 * 1024
 """Bytes from which a buffer travels in shared memory; below, a socket is as fast."""
@@ -152,6 +152,15 @@ def may_be_large(args: Iterable[Any], kwargs: Any = None) -> bool:
     for each in args:
         kind = type(each)
         if kind not in _NEVER and (kind is not bytes or len(each) >= THRESHOLD):
+            return True
+    return False
+
+
+def has_large(args: Iterable[Any]) -> bool:
+    """Whether one of them is, by what it says of itself: bytes by their length, arrays by ``nbytes``."""
+    for each in args:
+        size = len(each) if type(each) in _FLAT else getattr(each, "nbytes", 0)
+        if type(size) is int and size >= THRESHOLD:
             return True
     return False
 
