@@ -191,6 +191,16 @@ async def test_large_items_of_a_map_are_calls_of_their_own(chunk: Any) -> None:
         assert pool._core.counts.succeeded == 12  # an item is counted once, in whatever it travelled
 
 
+@pytest.mark.parametrize("large", [b"a" * LARGE, bytearray(LARGE), memoryview(b"c" * LARGE)])
+def test_a_large_item_is_not_put_into_a_chunk(large: Any) -> None:
+    """Whoever prepares it is told so at once; where nothing is shared it goes into the frame."""
+    items = [(large,), (1,)]
+    assert python().prepare_chunk(jobs.echo, items, seconds=1, stop=False) is None
+    chunk = python(max_shared=0).prepare_chunk(jobs.echo, items, seconds=1, stop=False)
+    assert chunk is not None
+    assert chunk.count == 2
+
+
 # -- what is held is not overwritten
 
 

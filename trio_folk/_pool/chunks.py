@@ -6,7 +6,7 @@ a chunk is as long as the last ones say that five milliseconds are, doubling fro
 Invariants
     1. An item that may have run is not run again, unless its caller allowed it; then it is run by itself.
     2. A chunk never has more items than keep every slot supplied from the window.
-    3. An item that its runtime would not put into a chunk, for it is large or there are no chunks, is a call of its own.
+    3. An item that its runtime would not put into a chunk, for it is large or there are none, is a call of its own.
 
 Knows the core, jobs and what comes back. Does not know who hands out the results, or what a job holds.
 """
