@@ -31,6 +31,7 @@ from .._wire import Message, MessageDecoder, Notify, Response, next_msgid
 from ..abc import NotStarted
 from ._jobs import Told, WireJob
 from ._outbox import Outbox
+from ._outstanding import Outstanding
 from ._talk import Talk
 from ._waiting import CallWait, ChannelBroken
 
@@ -61,8 +62,6 @@ class TaskChannel:
 
     Attributes:
         cancel: asks the worker to end the call with this msgid, and says how long it has for that; or None.
-        revoke: asks the worker to give back the calls with these msgids; whether it could be asked. None where the
-            worker does not begin its calls in their order.
         on_answers: told of the replies of an orderly worker; see `WorkerHandle.on_answers`.
         told: what the worker was told besides its calls.
     """
@@ -75,8 +74,7 @@ class TaskChannel:
         self._on_end = on_end
         self._decoder = MessageDecoder(limit)
         self._outbox: Outbox[CallWait] = Outbox(sock)
-        self._calls: dict[int, CallWait] = {}  # not answered, oldest first, even if their callers have left
-        self._passed_over: set[int] = set()  # given back, which the worker has yet to say
+        self._calls = Outstanding(self._wake)
         self.told = Told()
         self._last_msgid = 0
         self._reader: CallWait | None = None
@@ -89,11 +87,22 @@ class TaskChannel:
         self._look = select.poll()
         self._look.register(sock, select.POLLIN)
         self.cancel: Callable[[int], float] | None = None
-        self.revoke: Callable[[list[int]], bool] | None = None
+        self._revoke: Callable[[list[int]], bool] | None = None
         self.on_answers: Callable[[int, float], object] | None = None
         self.open = True
         self.abandoned = False
         self.error: ProtocolError | None = None
+
+    @property
+    def revoke(self) -> Callable[[list[int]], bool] | None:
+        """Asks the worker to give back the calls with these msgids; whether it could be asked. None where the worker
+        does not begin its calls in their order."""
+        return self._revoke
+
+    @revoke.setter
+    def revoke(self, ask: Callable[[list[int]], bool] | None) -> None:
+        self._revoke = ask
+        self._calls.orderly = ask is not None
 
     @property
     def running(self) -> int:
@@ -186,34 +195,11 @@ class TaskChannel:
 
     def recall(self) -> bool:
         """Ask for the calls that have not begun; each one given back ends with NotStarted. Whether there are any."""
-        msgids = [msgid for msgid, call in self._held() if not call.recalled]
-        if not msgids or self.revoke is None or not self.revoke(msgids):
-            return False
-        for msgid in msgids:
-            self._calls[msgid].recalled = True
-        return True
+        return self.revoke is not None and self._calls.recall(self.revoke)
 
     def take_back(self, given_back: Iterable[int], late: Iterable[int]) -> None:
-        """The worker has not begun the first, and never will; with the others it has.
-
-        Raises:
-            ProtocolError: it gives back what nobody asked for.
-        """
-        for msgid in given_back:
-            if msgid in self._passed_over:
-                self._passed_over.discard(msgid)
-                continue
-            call = self._calls.get(msgid)
-            if call is None or not call.recalled:
-                raise ProtocolError(f"it gives back call {msgid!r:.50}, which nobody asked for")
-            del self._calls[msgid]
-            self._end(call, NotStarted)
-        for msgid in late:
-            call = self._calls.get(msgid)
-            if call is not None:
-                call.recalled = False
-                if call.leaving:
-                    self._wake(call)
+        """See `Outstanding.take_back`."""
+        self._calls.take_back(given_back, late)
 
     def half_close(self) -> None:
         """Let the worker see the end of file; replies still come."""
@@ -227,25 +213,20 @@ class TaskChannel:
         until then it may begin that."""
         if not self.open:
             return
-        held = dict(self._held())
         self._shut()
-        for msgid, call in self._calls.items():
-            if not call.sent:
-                self._end(call, NotStarted)
-            elif msgid not in held:
-                self._end(call, ChannelBroken)
+        self._calls.end_begun()
 
     def close_after_death(self) -> None:
         """Read what the dead worker still managed to answer, then end the others."""
         while self._receive():
             continue
-        self._judge()
+        self._shut()
+        self._calls.judge()
 
     def give_up(self) -> None:
         """Nobody will ever know what became of the calls that still wait."""
         self.close()
-        for call in self._calls.values():
-            self._end(call, ChannelBroken)
+        self._calls.give_up()
 
     # -- sending
 
@@ -263,7 +244,7 @@ class TaskChannel:
     def _post(self, frame: bytes, call: CallWait, job: WireJob | Talk) -> None:
         """To a busy one: together with whatever else is posted in this tick."""
         if job.begun is not None:
-            if self.revoke is None:
+            if not self._calls.orderly:
                 job.begun()
             else:
                 call.begun = job.begun
@@ -313,7 +294,7 @@ class TaskChannel:
         if not call.sent and not call.recalled and self._outbox.withdraw(call):
             call.fate = NotStarted
             del self._calls[call.msgid]
-        elif self._holds(call.msgid):
+        elif self._calls.holds(call.msgid):
             await self._have_given_back(call)
         cancel = call.cancel or self.cancel
         if not call.over and cancel is not None:
@@ -370,15 +351,6 @@ class TaskChannel:
                 call.wake()
                 return
 
-    # -- what the worker holds
-
-    def _held(self) -> Iterable[tuple[int, CallWait]]:
-        """The calls that it has been given and need not have begun: all but the oldest, if it is orderly."""
-        return list(self._calls.items())[1:] if self.revoke is not None else ()
-
-    def _holds(self, msgid: int) -> bool:
-        return self.revoke is not None and msgid != next(iter(self._calls))
-
     # -- replies
 
     def _receive(self) -> bool | None:
@@ -407,7 +379,7 @@ class TaskChannel:
 
     def _deliver(self, data: bytes) -> None:
         messages = self._decoder.feed(data)
-        calls, orderly = self._calls, self.revoke is not None
+        calls = self._calls
         replies = len(messages)
         for message in messages:
             if type(message) is not Response:
@@ -416,8 +388,8 @@ class TaskChannel:
                 replies -= 1
                 continue
             msgid = message.msgid
-            if orderly and calls and msgid != next(iter(calls)):
-                self._pass_over(msgid)
+            if calls.orderly and calls and msgid != next(iter(calls)):
+                calls.pass_over(msgid)
             call = calls.pop(msgid, None)
             if call is None:
                 raise ProtocolError(f"a reply to call {msgid}, which nobody waits for")
@@ -445,17 +417,6 @@ class TaskChannel:
             f"a worker sends only replies on its task channel, and what it was asked for; not {message!r:.200}"
         )
 
-    def _pass_over(self, msgid: int) -> None:
-        """A reply out of turn: what is older was given back, and that is told on the other channel."""
-        for older, call in list(self._calls.items()):
-            if older == msgid:
-                return
-            if not call.recalled:
-                raise ProtocolError(f"a reply to call {msgid}, before that to call {older}")
-            self._passed_over.add(older)
-            del self._calls[older]
-            self._end(call, NotStarted)
-
     def _go_on(self, count: int) -> None:
         """So many calls were answered; of an orderly worker the oldest of the others has begun."""
         now = perf_counter()
@@ -463,11 +424,8 @@ class TaskChannel:
         if self.on_answers is not None:
             self.on_answers(count, now - self._since)
         self._since = now
-        for call in self._calls.values():
-            if call.begun is not None:  # of an orderly worker alone
-                call.begun()
-                call.begun = None
-            return
+        if self._calls:
+            self._calls.begin_next()
 
     def _object_to_the_rest(self) -> None:
         """The beginning of a reply may lie there; nothing else may."""
@@ -484,21 +442,11 @@ class TaskChannel:
             return
         self.error = error
         if error is None:
-            self._judge()
+            self._shut()
+            self._calls.judge()
         else:
             self.give_up()
         self._on_end(error)
-
-    def _judge(self) -> None:
-        """End the calls of a worker that says and begins nothing any more."""
-        self._shut()
-        may_have_begun = True
-        for call in self._calls.values():
-            if call.sent and may_have_begun and call.fate is not NotStarted:
-                self._end(call, ChannelBroken)
-                may_have_begun = self.revoke is None  # of an orderly worker the oldest alone
-            else:
-                self._end(call, NotStarted)
 
     def _shut(self) -> None:
         if not self.open:
@@ -508,7 +456,3 @@ class TaskChannel:
             trio.lowlevel.notify_closing(self._sock)
         self._outbox.clear()
         self._wake_pump()
-
-    def _end(self, call: CallWait, fate: type[ChannelBroken | NotStarted]) -> None:
-        call.fate = call.fate or fate
-        self._wake(call)
