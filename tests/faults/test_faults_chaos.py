@@ -34,20 +34,24 @@ def alive(pid: int) -> bool:
 
 @pytest.mark.timeout(300)
 async def test_every_call_has_one_outcome_while_workers_are_killed() -> None:
-    """2,000 calls on 4 slots, a random ready worker killed every 20 ms: at most one WorkerDied a kill."""
+    """2,000 calls on 4 slots, a random ready worker killed every 20 ms: at most one WorkerDied a kill.
+
+    None is killed before a call has succeeded since the last kill: on a busy machine no worker would live that long.
+    """
     outcomes: collections.Counter[str] = collections.Counter()
-    kills = 0
+    kills = succeeded = 0
     config = PoolConfig(slots=4, min_uptime=0, terminate_grace=1)
     with trio.fail_after(240):
         async with open_pool(python(), config=config) as pool:
             async with trio.open_nursery() as killing:
 
                 async def kill() -> None:
-                    nonlocal kills
+                    nonlocal kills, succeeded
                     while True:
                         await trio.sleep(0.02)
                         ready = [slot for slot in pool.statistics().slots if slot.pid is not None]
-                        if ready:
+                        if ready and outcomes["value"] > succeeded:
+                            succeeded = outcomes["value"]
                             os.kill(random.choice(ready).pid or 0, signal.SIGKILL)
                             kills += 1
 
