@@ -45,7 +45,7 @@ async def open_pool(
 
     Args:
         runtime: how workers are made, e.g. ``PipeRuntime.python("myapp.jobs:worker")``.
-        slots: how many; overrides ``config.slots``.
+        slots: how many; overrides ``config.slots``, as does a runtime that is made for so many and no others.
         config: the settings.
         coordinator: says when workers may be started, and bounds how many at once; shared, it does so for several
             pools, each with the budget of its own config.
@@ -63,10 +63,7 @@ async def open_pool(
         raise TypeError(
             f"open_pool takes a runtime, e.g. PipeRuntime.python('module:object'), not {runtime!r}"
         )
-    settings = config or PoolConfig()
-    if slots is not None:
-        settings = attrs.evolve(settings, slots=slots)
-    core = Core(runtime, settings, coordinator, name)
+    core = Core(runtime, _settings(runtime, slots, config), coordinator, name)
     error: BaseException | None = None
     async with trio.open_nursery() as nursery:
         nursery.start_soon(supervise_all, core, name=f"supervision of {name}")
@@ -106,6 +103,19 @@ async def run_pool(
     async with open_pool(runtime, slots=slots, config=config, coordinator=coordinator, name=name) as pool:
         task_status.started(pool)
         await trio.sleep_forever()
+
+
+def _settings(runtime: Runtime, slots: int | None, config: PoolConfig | None) -> PoolConfig:
+    """The config, with as many slots as are wanted.
+
+    Raises:
+        ValueError: the runtime is made for another number.
+    """
+    settings = config or PoolConfig()
+    wanted = runtime.slots if slots is None else slots
+    if runtime.slots is not None and wanted != runtime.slots:
+        raise ValueError(f"{runtime!r} is made for {runtime.slots} slots, not {wanted}: leave `slots` out")
+    return settings if wanted is None else attrs.evolve(settings, slots=wanted)
 
 
 async def _wait_open(core: Core) -> None:
