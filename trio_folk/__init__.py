@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         WorkerDied,
     )
     from ._pool import (
+        ConsistentHash,
         EventStream,
         ExecTimeout,
         Lease,
@@ -100,6 +101,8 @@ __all__ = [
     "ForkRuntime",
     "TaskRuntime",
     "MixedRuntime",
+    # where keys belong
+    "ConsistentHash",
     # births
     "SpawnBudget",
     "SpawnCoordinator",
@@ -142,7 +145,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "_pool": "open_pool run_pool WorkerPool PoolConfig PoolBusy QueueTimeout ExecTimeout "
+    "_pool": "ConsistentHash open_pool run_pool WorkerPool PoolConfig PoolBusy QueueTimeout ExecTimeout "
     "Lease MapResults StreamItems EventStream PoolEvent PoolStatistics SlotStatistics SlotState ReloadReport "
     "SlotReload",
     "runtimes": "PipeRuntime ForkRuntime TaskRuntime MixedRuntime",

@@ -12,13 +12,15 @@ import trio
 
 from .._errors import CrashLoop, FolkError, PoolClosed, SpawnBudgetExhausted, SpawnError
 from .._spawn import SpawnBudget, SpawnCoordinator
-from ..abc import Job, Ladder, Runtime
+from ..abc import Job, Ladder, Router, Runtime
 from .config import PoolConfig
 from .dispatch import Dispatch
 from .events import EventKind, Listeners, PoolEvent
 from .generations import Generations
+from .hashing import ConsistentHash
 from .incarnation import Incarnation, Slot
 from .recycling import Recycling
+from .routing import Routing
 from .states import SlotEvent, SlotState
 from .statistics import Counts
 
@@ -59,7 +61,12 @@ class Core:
     """
 
     def __init__(
-        self, runtime: Runtime, config: PoolConfig, coordinator: SpawnCoordinator | None, name: str
+        self,
+        runtime: Runtime,
+        config: PoolConfig,
+        coordinator: SpawnCoordinator | None,
+        router: Router | None,
+        name: str,
     ) -> None:
         self.runtime = runtime
         self.config = config
@@ -78,6 +85,7 @@ class Core:
         self.spares = [Slot(config.slots + number, spare=True) for number in range(config.spares)]
         self.lives: trio.Nursery | None = None
         self.dispatch = Dispatch(config.max_queue)
+        self.routing = Routing(router or ConsistentHash(), self.slots, self.dispatch)
         self.recycling = Recycling(self.retire)
         self.listeners = Listeners()
         self.counts = Counts()
@@ -177,6 +185,7 @@ class Core:
     def note_failure(self, slot: Slot, error: SpawnError) -> None:
         """A slot has no worker for this reason."""
         slot.failure = error
+        self.routing.note_gone(slot)
         self.recycling.settled(slot.number)
         if all(each.failure is not None for each in self.wanted()):
             self.opened.set()

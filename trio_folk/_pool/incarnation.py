@@ -81,6 +81,7 @@ class Incarnation:
         slot: where it is, or was last.
         load: calls on it now: those that run, and those that it holds.
         concurrency: how many run at once.
+        rank: among idle ones the lowest is taken.
         started: calls it was ever given.
         holds: whether it may ever hold calls.
         shelf: where dispatch keeps it, while it has a free seat.
@@ -102,6 +103,7 @@ class Incarnation:
         self.slot = slot
         self.handle = handle
         self.concurrency = handle.concurrency
+        self.rank = handle.rank
         self._holding = Holding(handle, config.prefetch) if handle.holds else None
         self.holds = handle.holds
         self._condemned = handle.condemned

@@ -50,15 +50,6 @@ class MixedWorker(WorkerHandle):
         return repr(self._handle)
 
     @property
-    def on_answers(self) -> Callable[[int, float], object] | None:
-        """As the part's own; set, it is told by that."""
-        return self._handle.on_answers
-
-    @on_answers.setter
-    def on_answers(self, told: Callable[[int, float], object] | None) -> None:
-        self._handle.on_answers = told
-
-    @property
     def stages(self) -> tuple[tuple[str, float], ...]:
         return self._handle.stages
 
@@ -68,6 +59,9 @@ class MixedWorker(WorkerHandle):
 
     def recall(self) -> bool:
         return self._handle.recall()
+
+    def tell_answers(self, told: Callable[[int, float], object]) -> None:
+        self._handle.tell_answers(told)
 
     async def ready(self) -> None:
         await self._handle.ready()
