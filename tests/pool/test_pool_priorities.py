@@ -113,7 +113,7 @@ async def test_an_urgent_lease_waits_before_calls(autojump_clock: MockClock) -> 
 
 
 async def test_a_map_of_low_priority_leaves_the_slots_to_others(autojump_clock: MockClock) -> None:
-    """Each call that comes meanwhile waits for one chunk at most."""
+    """While others wait all the time, none of it is begun, but for what was before they came."""
     runtime = FaultyRuntime()
     async with open_pool(runtime, slots=1) as pool, trio.open_nursery() as nursery:
 
@@ -121,12 +121,16 @@ async def test_a_map_of_low_priority_leaves_the_slots_to_others(autojump_clock: 
             async with pool.map(operator.neg, range(100), chunk=1, priority=-1) as results:
                 assert len([each async for each in results]) == 100
 
+        async def caller() -> None:
+            for _ in range(20):
+                await pool.execute("echo", "urgent")
+
+        for _ in range(3):
+            nursery.start_soon(caller)
         nursery.start_soon(background)
-        await trio.lowlevel.checkpoint()
-        for _ in range(5):
-            await pool.execute("echo", "in between")
-    places = [place for place, call in enumerate(runtime.calls) if call.params == "in between"]
-    assert places[-1] < 50
+    places = [place for place, call in enumerate(runtime.calls) if call.params == "urgent"]
+    assert len(runtime.calls) == 160
+    assert places[-1] < 60 + 3
 
 
 @pytest.mark.parametrize("priority", [1.5, "high", True])
