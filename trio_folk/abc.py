@@ -219,9 +219,6 @@ class WorkerHandle(ABC):
     """Whether it may be given more than that: it begins them in their order, and gives back what it has not begun."""
     rank: int = 0
     """0, 1, 2 ...: among idle workers the pool takes one of the lowest; the others are for what these cannot take."""
-    on_answers: Callable[[int, float], object] | None = None
-    """Told when a worker that holds calls has answered some: how many, and in how many seconds since it answered last
-    or was given the first. Set by whoever gives it calls."""
     features: frozenset[str] = frozenset()
     """The protocol extensions it announced; known once it is ready."""
     condemned: trio.Event

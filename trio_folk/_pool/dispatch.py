@@ -191,7 +191,9 @@ class Dispatch:
         if not incarnation.load:
             if self._stuck:
                 self._have_back_what_is_stuck(incarnation)
-            incarnation.shelf = shelf = self._idle if not incarnation.rank else self._by_rank(incarnation.rank)
+            incarnation.shelf = shelf = (
+                self._idle if not incarnation.rank else self._by_rank(incarnation.rank)
+            )
             shelf[incarnation] = None
         elif incarnation.load < incarnation.concurrency:
             self._put_by_load(incarnation)
