@@ -106,7 +106,11 @@ class Dispatch:
         if incarnation.shelf is not None:
             del incarnation.shelf[incarnation]
             incarnation.shelf = None
-        self._give(incarnation, alone)
+        incarnation.take()
+        if alone:
+            incarnation.keep_alone(True)
+        if ahead:
+            self.held += 1
         if incarnation.load < incarnation.concurrency and not incarnation.full:
             self._put_by_load(incarnation)
         return True
@@ -200,10 +204,12 @@ class Dispatch:
 
     def _serve(self, incarnation: Incarnation) -> bool:
         """Let those who wait have it; whether it has room after all of them."""
-        while self._first or self._waiting or self.lines.count:
-            waiter = next(iter(self._first or self._waiting), None)
-            if self.lines.count:
-                waiter = self.lines.foremost(incarnation.slot.number, waiter)
+        lines = self.lines
+        while self._first or self._waiting or lines.count:
+            line = self._first or self._waiting
+            waiter = next(iter(line), None)
+            if lines.count:
+                waiter = lines.foremost(incarnation.slot.number, waiter)
             if waiter is None:
                 break  # those who wait do so for other slots
             if incarnation.full:
@@ -212,19 +218,18 @@ class Dispatch:
                 return False
             if waiter.alone and incarnation.load >= incarnation.concurrency:
                 return False  # invariant 5: it is offered again when the next call ends
-            self.withdraw(waiter)
+            if lines.count:
+                self.withdraw(waiter)
+            else:
+                del line[waiter]
             waiter.incarnation = incarnation
-            self._give(incarnation, waiter.alone)
+            incarnation.take()
+            if waiter.alone:
+                incarnation.keep_alone(True)
+            if incarnation.load > incarnation.concurrency:
+                self.held += 1
             trio.lowlevel.reschedule(waiter.task)
         return not incarnation.full
-
-    def _give(self, incarnation: Incarnation, alone: bool) -> None:
-        """It gets a call, which it may have to hold."""
-        incarnation.take()
-        if alone:
-            incarnation.keep_alone(True)
-        if incarnation.load > incarnation.concurrency:
-            self.held += 1
 
     def _put_by_load(self, incarnation: Incarnation) -> None:
         if self._partly is None:
