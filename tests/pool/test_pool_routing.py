@@ -7,6 +7,7 @@ import operator
 import os
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -26,6 +27,9 @@ from trio_folk import (
     WorkerDied,
     open_pool,
 )
+from trio_folk._pool.dispatch import Dispatch
+from trio_folk._pool.incarnation import Incarnation, Slot
+from trio_folk._pool.states import SlotEvent
 from trio_folk.abc import Key, Router, Rung
 from trio_folk.testing import Fault, FaultyRuntime, Script
 
@@ -462,3 +466,48 @@ async def test_keys_with_real_workers_that_hold_calls() -> None:
                     nursery.start_soon(caller, 3)
             assert len(pids[3]) == 1
             assert pool.statistics().died == 0
+
+
+async def test_a_lease_of_a_keys_worker_is_not_starved_by_calls_that_it_holds() -> None:
+    """However many of them come: none is given to that worker before."""
+    async with open_pool(PipeRuntime.python(), slots=2) as pool, trio.open_nursery() as nursery:
+        await pool.wait_ready(2)
+
+        async def caller() -> None:
+            while True:
+                await pool.run_sync(abs, -1)
+
+        for _ in range(16):
+            nursery.start_soon(caller)
+        while not pool.statistics().held:
+            await trio.sleep(0.001)
+        with trio.fail_after(30):
+            for number in range(20):
+                async with pool.lease(key=number) as lease:
+                    assert await lease.run_sync(abs, -number) == number
+        nursery.cancel_scope.cancel()
+
+
+def test_a_worker_that_somebody_waits_for_holds_no_other_calls_first() -> None:
+    """Found full, or not to be held: until it is offered again nobody is given to it ahead."""
+    handle: Any = SimpleNamespace(
+        id="pool/0.1",
+        rank=0,
+        concurrency=1,
+        holds=True,
+        condemned=trio.Event(),
+        tell_answers=lambda told: None,
+    )
+    slot, dispatch = Slot(0), Dispatch(math.inf)
+    slot.on(SlotEvent.SPAWN)
+    slot.on(SlotEvent.READY)
+    incarnation = Incarnation(slot, handle, None, PoolConfig(prefetch=3), 0.0)
+    dispatch.offer(incarnation)
+    assert dispatch.take(incarnation, at_once=True, alone=False)
+    assert dispatch.decide() is incarnation, "it may hold some"
+    assert not dispatch.take(incarnation, at_once=False, alone=True)
+    assert dispatch.decide() is None
+    assert dispatch.release(incarnation), "and it is offered when one of its calls ends"
+    dispatch.offer(incarnation)
+    assert dispatch.take(incarnation, at_once=False, alone=False)
+    assert (incarnation.load, dispatch.held) == (2, 1)

@@ -97,11 +97,11 @@ class Dispatch:
 
     def take(self, incarnation: Incarnation, *, at_once: bool, alone: bool) -> bool:
         """Take this worker for one call, which goes to no other; whether it has room. The arguments are as above."""
-        if incarnation.full:
-            self._hold_no_more(incarnation)  # so that it is offered when the next of its calls ends
-            return False
         ahead = incarnation.load >= incarnation.concurrency
-        if not incarnation.serves or (ahead and (at_once or alone or self._crowded())):
+        may_hold = not (at_once or alone or self._crowded())
+        if incarnation.full or not incarnation.serves or (ahead and not may_hold):
+            # so that no other is held there first, and it is offered when any of its calls ends
+            self._hold_no_more(incarnation)
             return False
         if incarnation.shelf is not None:
             del incarnation.shelf[incarnation]
