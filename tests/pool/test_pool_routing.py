@@ -488,7 +488,7 @@ async def test_a_lease_of_a_keys_worker_is_not_starved_by_calls_that_it_holds() 
         nursery.cancel_scope.cancel()
 
 
-def test_a_worker_that_somebody_waits_for_holds_no_other_calls_first() -> None:
+async def test_a_worker_that_somebody_waits_for_holds_no_other_calls_first() -> None:
     """Found full, or not to be held: until it is offered again nobody is given to it ahead."""
     handle: Any = SimpleNamespace(
         id="pool/0.1",
