@@ -298,6 +298,13 @@ class Runtime(ABC):
     slots: int | None = None
     """How many slots it is made for, or None for any number: so many a pool has by default, and never more."""
 
+    def part(self, slot: int) -> int:
+        """Which part of it makes the workers of a slot, or of a spare, which are numbered after the slots.
+
+        Each part has a budget of attempts of its own, so that one which fails leaves the others theirs.
+        """
+        return 0
+
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Be what the runtime needs for as long as a pool uses it: ``await nursery.start(runtime.run)``.
 
@@ -381,7 +388,7 @@ class Runtime(ABC):
 
 
 Key: TypeAlias = str | bytes | int | tuple["Key", ...]
-"""What calls have in common that belong together: plain data, so that every router can tell keys apart alike."""
+"""What calls have in common that belong together, as plain data, so that every router can tell keys apart alike."""
 
 
 class Router(ABC):

@@ -27,6 +27,7 @@ from trio_folk import (
     WorkerDied,
     open_pool,
 )
+from trio_folk._pool.accounts import Account, Scope
 from trio_folk._pool.dispatch import Dispatch
 from trio_folk._pool.incarnation import Incarnation, Slot
 from trio_folk._pool.states import SlotEvent
@@ -498,7 +499,8 @@ async def test_a_worker_that_somebody_waits_for_holds_no_other_calls_first() -> 
         condemned=trio.Event(),
         tell_answers=lambda told: None,
     )
-    slot, dispatch = Slot(0), Dispatch(math.inf)
+    account = Account(Scope("pool"), SpawnBudget(1, 1))
+    slot, dispatch = Slot(0, account), Dispatch(math.inf)
     slot.on(SlotEvent.SPAWN)
     slot.on(SlotEvent.READY)
     incarnation = Incarnation(slot, handle, None, PoolConfig(prefetch=3), 0.0)

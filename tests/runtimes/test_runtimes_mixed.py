@@ -16,11 +16,13 @@ from trio_folk import (
     MixedRuntime,
     PipeRuntime,
     PoolConfig,
+    SpawnBudget,
     TaskRuntime,
+    WorkerDied,
     open_pool,
 )
 from trio_folk.abc import Birth, Chunk, Job, Runtime, Traits, WorkerId
-from trio_folk.testing import FaultyRuntime, RuntimeContract
+from trio_folk.testing import Fault, FaultyRuntime, RuntimeContract, Script
 
 WORKER = "trio_folk.testing.contract_worker:worker"
 ASYNC_WORKER = "trio_folk.testing.contract_worker:async_worker"
@@ -160,6 +162,29 @@ async def test_a_map_spreads_over_parts_that_take_chunks_of_other_sizes(
             failed = [type(getattr(each, "error", None)) async for each in outcomes]
         assert failed == [type(None), TypeError, type(None)] * 100
     assert all(each.calls for each in parts)
+
+
+async def test_a_part_that_cannot_boot_spends_nothing_of_the_others(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Its slots fail, and a near worker that dies is replaced at once; the statistics count both parts."""
+    near = FaultyRuntime(lambda birth: Script(at_call={1: Fault.dies()} if birth.id.incarnation < 3 else {}))
+    far = FaultyRuntime(then=Script(boot="dies"))
+    config = PoolConfig(budget=SpawnBudget(4, 1000))
+    async with open_pool(MixedRuntime((near, 1), (far, 3)), config=config) as pool:
+        await trio.sleep(100)
+        slots = pool.statistics().slots
+        assert [slot.state.name for slot in slots] == ["IDLE", "FAILED", "FAILED", "FAILED"]
+        budget = pool.statistics().budget
+        assert (budget.attempts, budget.failed, budget.remaining) == (8, 4, 4)
+        for number in range(3):
+            with trio.fail_after(20):
+                try:
+                    await pool.execute("echo", number)
+                except WorkerDied:
+                    continue
+        assert number == 2
+        assert len(near.births) == 3
 
 
 async def test_a_reload_reaches_every_part(autojump_clock: trio.testing.MockClock) -> None:

@@ -58,7 +58,7 @@ class WorkerPool:
         held = core.dispatch.held
         running = sum(slot.incarnation.load for slot in core.slots if slot.incarnation is not None) - held
         state = "closed" if core.closed.is_set() else "draining" if core.closing else "open"
-        budget = core.coordinator.snapshot(core.scope)
+        budget = core.spent()
         spent = f", {budget.failed} of {budget.attempts} attempts spent" if budget.failed else ""
         wanted = f" ({len(core.wanted())} wanted)" if core.config.fewest < len(core.slots) else ""
         return (
@@ -445,7 +445,7 @@ class WorkerPool:
             running=sum(slot.running for slot in slots),
             ready=core.ready(),
             spares=sum(spare.incarnation is not None for spare in core.spares),
-            budget=core.coordinator.snapshot(core.scope),
+            budget=core.spent(),
             **attrs.asdict(core.counts),
         )
 

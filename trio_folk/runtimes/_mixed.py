@@ -35,7 +35,8 @@ class MixedRuntime(Runtime):
 
     A call is encoded for the first part at once, and for another when a worker of that one gets it: do not change its
     parameters while it runs. What the first part cannot send is refused before it takes a slot; what only another
-    cannot fails when it gets there. Python functions can be run if all parts run them. All parts spend one budget.
+    cannot fails when it gets there. Python functions can be run if all parts run them. A part that fails to boot spends a
+    budget of its own.
 
     Args:
         parts: each a runtime and how many slots it has, the preferred ones first.
@@ -59,6 +60,9 @@ class MixedRuntime(Runtime):
         parts = (f"{count} of {each!r}" for count, each in zip(counts, self._runtimes, strict=True))
         return f"<MixedRuntime {', '.join(parts)}>"
 
+    def part(self, slot: int) -> int:
+        return self._part_of_slot[slot] if slot < len(self._part_of_slot) else 0
+
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """What each part needs, as long as any worker lives.
 
@@ -72,8 +76,7 @@ class MixedRuntime(Runtime):
     async def spawn(
         self, birth: Birth, *, task_status: trio.TaskStatus[WorkerHandle] = trio.TASK_STATUS_IGNORED
     ) -> None:
-        slot = birth.id.slot
-        part = self._part_of_slot[slot] if slot < len(self._part_of_slot) else 0
+        part = self.part(birth.id.slot)
         await self._runtimes[part].spawn(birth, task_status=_Ranking(part, task_status))
 
     def forget(self, generation: int) -> None:
