@@ -35,8 +35,8 @@ class MixedRuntime(Runtime):
 
     A call is encoded for the first part at once, and for another when a worker of that one gets it: do not change its
     parameters while it runs. What the first part cannot send is refused before it takes a slot; what only another
-    cannot fails when it gets there. Python functions can be run if all parts run them. A part that fails to boot spends a
-    budget of its own.
+    cannot fails when it gets there. Python functions can be run if all parts run them. Each part has a budget of
+    attempts of its own, so that one which cannot boot leaves the others theirs.
 
     Args:
         parts: each a runtime and how many slots it has, the preferred ones first.
