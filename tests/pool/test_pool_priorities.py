@@ -190,8 +190,7 @@ def test_lines_serve_by_priority_then_the_unlucky_then_who_came_first(
             lines.add(waiter, None if kind == "any" else kind)
         waiting[waiter] = (kind, -priority, not first, turn)
     if data.draw(st.booleans()):  # the slots change, and everybody belongs where he did
-        for waiter in lines.take_keyed():
-            lines.add(waiter, waiting[waiter][0])
+        lines.move([(waiter, waiting[waiter][0]) for waiter in lines.keyed()])
     while waiting:
         slot = data.draw(st.sampled_from([0, 1]))
         mine = {each: what for each, what in waiting.items() if what[0] in ("plain", "any", slot)}

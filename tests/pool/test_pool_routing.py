@@ -21,10 +21,12 @@ from trio_folk import (
     MixedRuntime,
     PipeRuntime,
     PoolBusy,
+    PoolClosed,
     PoolConfig,
     QueueTimeout,
     SpawnBudget,
     WorkerDied,
+    WorkerPool,
     open_pool,
 )
 from trio_folk._pool.accounts import Account, Scope
@@ -324,6 +326,34 @@ async def test_a_router_that_fails_when_slots_change_ends_those_who_wait(autojum
         await wait_all_tasks_blocked()
         assert pool.statistics().queued == 0
         assert await pool.execute("echo", 1) == 1
+
+
+async def test_a_router_that_exits_ends_the_pool_and_every_wait(autojump_clock: MockClock) -> None:
+    """Supervision cannot go on then; those who wait are told, and hang nowhere."""
+
+    def answer(key: Key, slots: tuple[int, ...], load: Callable[[int], int]) -> int:
+        if len(slots) == 3:
+            raise SystemExit("a router has no business to do that")
+        return 0
+
+    runtime = FaultyRuntime(lambda birth: Script(boot_delay=5 if birth.id.slot == 2 else 0))
+    ended: list[str] = []
+
+    async def wait(pool: WorkerPool, method: str, key: Key) -> None:
+        with pytest.raises((PoolClosed, WorkerDied)):
+            await pool.execute(method, math.inf, key=key)
+        ended.append(method)
+
+    async with trio.open_nursery() as nursery:
+        with pytest.raises(SystemExit, match="no business"):
+            async with open_pool(runtime, slots=3, router=Fixed(answer)) as pool:
+                await pool.wait_ready(2)
+                nursery.start_soon(wait, pool, "sleep", "runs")
+                await wait_all_tasks_blocked()
+                for key in range(3):
+                    nursery.start_soon(wait, pool, "echo", key)
+                await trio.sleep_forever()
+    assert sorted(ended) == ["echo", "echo", "echo", "sleep"]
 
 
 async def test_a_router_of_ones_own_sees_the_load(autojump_clock: MockClock) -> None:

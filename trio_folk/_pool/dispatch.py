@@ -83,7 +83,15 @@ class Dispatch:
         elif self._partly is not None and (shelf := self._partly.lowest()):
             incarnation = next(iter(shelf))
             del shelf[incarnation]
-        elif not self._holding or at_once or alone or self._waiting or self._first or self._may_not_be_held():
+        elif (
+            not self._holding
+            or at_once
+            or alone
+            or self._waiting
+            or self._first
+            or (self.lines.count and self.lines.common)
+            or self._crowded()
+        ):
             return None
         else:
             return self._give_ahead()
@@ -128,11 +136,8 @@ class Dispatch:
                 hint="try again later, or raise max_queue or slots",
             )
 
-    def _may_not_be_held(self) -> bool:
-        return bool(self.lines.common) or self._crowded()
-
     def _crowded(self) -> bool:
-        return self.queued + self.held >= self._max_queue
+        return len(self._waiting) + len(self._first) + self.lines.count + self.held >= self._max_queue
 
     def queue(self, waiter: Waiter, *, first: bool = False) -> None:
         """Let a task wait: at the end, or first if it had its turn already and lost it."""

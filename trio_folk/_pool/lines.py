@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from bisect import insort
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import attrs
 import trio
@@ -164,16 +164,18 @@ class Lines:
             waiter.line.remove(waiter)
             self.count -= 1
 
-    def take_keyed(self) -> list[PlacedWaiter]:
-        """Those with a key, out of their lines: to be added again, in this order, to what may be others."""
-        found = sorted(
-            (waiter for line in self._keyed.values() for waiter in line), key=lambda waiter: waiter.order
-        )
+    def keyed(self) -> list[PlacedWaiter]:
+        """Those with a key, of all slots, the foremost first."""
+        return sorted((each for line in self._keyed.values() for each in line), key=lambda each: each.order)
+
+    def move(self, slots: Iterable[tuple[PlacedWaiter, int | None]]) -> None:
+        """Let all those with a key wait for other slots, each for its own; in the order of `keyed`. Those who are not
+        named wait no longer."""
+        for waiter in self.keyed():
+            self.remove(waiter)
         self._keyed.clear()
-        self.count -= len(found)
-        for waiter in found:
-            waiter.line = None
-        return found
+        for waiter, slot in slots:
+            self.add(waiter, slot)
 
     def length(self, slot: int) -> int:
         """How many wait for this slot and no other."""
@@ -198,9 +200,7 @@ class Lines:
 
     def clear(self) -> list[PlacedWaiter]:
         """Everybody, who waits here no longer."""
-        found = [*self.common, *self.take_keyed()]
-        self.common = Line()
-        self.count = 0
+        found = [*self.common, *self.keyed()]
         for waiter in found:
-            waiter.line = None
+            self.remove(waiter)
         return found

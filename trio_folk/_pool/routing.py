@@ -79,15 +79,20 @@ class Routing:
     def _change(self, homes: tuple[int, ...]) -> None:
         self._homes, self._there = tuple(sorted(homes)), frozenset(homes)
         lines = self._dispatch.lines
-        moved = lines.take_keyed() if lines.count else []
-        for waiter in moved:
+        if not lines.count:
+            return
+        routes: list[tuple[PlacedWaiter, int | None]] = []
+        failures: list[tuple[PlacedWaiter, FolkError]] = []
+        for waiter in lines.keyed():  # nobody is taken out of a line before each has a slot or an error
             assert waiter.place.key is not None
             try:
-                lines.add(waiter, self._route(waiter.place.key))
+                routes.append((waiter, self._route(waiter.place.key)))
             except FolkError as error:
-                self._dispatch.refuse(waiter, error)
-        if moved:
-            self._offer_what_has_room()
+                failures.append((waiter, error))
+        lines.move(routes)
+        for waiter, failure in failures:
+            self._dispatch.refuse(waiter, failure)
+        self._offer_what_has_room()
 
     def _offer_what_has_room(self) -> None:
         for number in self._homes:
