@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         WorkerDied,
     )
     from ._pool import (
+        ConsistentHash,
         EventStream,
         ExecTimeout,
         Lease,
@@ -75,7 +76,7 @@ if TYPE_CHECKING:
         open_spawn_coordinator,
         wait_spawn_lock,
     )
-    from .runtimes import ForkRuntime, PipeRuntime, TaskRuntime
+    from .runtimes import ForkRuntime, MixedRuntime, PipeRuntime, TaskRuntime
 
 __all__ = [
     # pools
@@ -99,6 +100,9 @@ __all__ = [
     "PipeRuntime",
     "ForkRuntime",
     "TaskRuntime",
+    "MixedRuntime",
+    # where keys belong
+    "ConsistentHash",
     # births
     "SpawnBudget",
     "SpawnCoordinator",
@@ -141,10 +145,10 @@ __all__ = [
 ]
 
 _HOMES = {
-    "_pool": "open_pool run_pool WorkerPool PoolConfig PoolBusy QueueTimeout ExecTimeout "
+    "_pool": "ConsistentHash open_pool run_pool WorkerPool PoolConfig PoolBusy QueueTimeout ExecTimeout "
     "Lease MapResults StreamItems EventStream PoolEvent PoolStatistics SlotStatistics SlotState ReloadReport "
     "SlotReload",
-    "runtimes": "PipeRuntime ForkRuntime TaskRuntime",
+    "runtimes": "PipeRuntime ForkRuntime TaskRuntime MixedRuntime",
     "_spawn": "BudgetStatistics SpawnBudget SpawnCoordinator SpawnPermit open_spawn_coordinator SpawnLock "
     "acquire_spawn_lock "
     "wait_spawn_lock",

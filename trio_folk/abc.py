@@ -1,6 +1,6 @@
-"""What users may implement: a runtime that makes workers exist, and the handle on one of them.
+"""What users may implement: a runtime that makes workers exist, the handle on one of them, and a router of keys.
 
-The pool above knows nothing of processes, sockets or bytes; it knows these two classes. Whoever writes a
+The pool above knows nothing of processes, sockets or bytes; it knows these classes. Whoever writes a
 runtime of their own proves it with ``trio_folk.testing.RuntimeContract``.
 
 Knows words. Does not know how any of them is done: no code of ours stands behind this file.
@@ -11,7 +11,7 @@ from __future__ import annotations
 import enum
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import attrs
 import trio
@@ -21,8 +21,10 @@ __all__ = [
     "Chunk",
     "ChunkReply",
     "Job",
+    "Key",
     "Ladder",
     "NotStarted",
+    "Router",
     "Runtime",
     "Rung",
     "Stream",
@@ -215,6 +217,8 @@ class WorkerHandle(ABC):
     """How many calls it runs at once; known once it is ready."""
     holds: bool = False
     """Whether it may be given more than that: it begins them in their order, and gives back what it has not begun."""
+    rank: int = 0
+    """0, 1, 2 ...: among idle workers the pool takes one of the lowest; the others are for what these cannot take."""
     features: frozenset[str] = frozenset()
     """The protocol extensions it announced; known once it is ready."""
     condemned: trio.Event
@@ -291,6 +295,15 @@ class Runtime(ABC):
     """A way to make workers exist. One spawn, one worker or one error: it never retries and never counts."""
 
     traits: Traits = Traits()
+    slots: int | None = None
+    """How many slots it is made for, or None for any number: so many a pool has by default, and never more."""
+
+    def part(self, slot: int) -> int:
+        """Which part of it makes the workers of a slot, or of a spare, which are numbered after the slots.
+
+        Each part has a budget of attempts of its own, so that one which fails leaves the others theirs.
+        """
+        return 0
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Be what the runtime needs for as long as a pool uses it: ``await nursery.start(runtime.run)``.
@@ -372,3 +385,29 @@ class Runtime(ABC):
             FrameTooLarge, TypeError: as `prepare_python`, if it is so for the first of them.
         """
         return None
+
+
+Key: TypeAlias = str | bytes | int | tuple["Key", ...]
+"""What calls have in common that belong together, as plain data, so that every router can tell keys apart alike."""
+
+
+class Router(ABC):
+    """Says which slot calls with a key belong to: ``open_pool(runtime, router=...)``.
+
+    It is asked when such a call begins, and again for each that waits when the slots change. It is never asked for a
+    call without a key, which takes whichever slot is idle. One router serves one pool: it may remember what it likes.
+    """
+
+    @abstractmethod
+    def route(self, key: Key, slots: tuple[int, ...], load: Callable[[int], int]) -> int:
+        """The number of the slot that takes a call with this key.
+
+        It must be quick, for the event loop waits for it, and must not wait for anything. Where it raises, or names a
+        slot that is not there, the call ends with a FolkError that says so.
+
+        Args:
+            key: the call's.
+            slots: the numbers of those to choose from, ascending, at least one: their workers are ready, or are being
+                replaced. It is the same tuple as long as nothing changes.
+            load: how many calls run in a slot, or wait for it.
+        """

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -61,6 +62,33 @@ async def test_timeouts_and_refusals_cross_the_socket(broker: Broker) -> None:
             with pytest.raises(PoolBusy):
                 await pool.execute("pid", queue_timeout=0)
             nursery.cancel_scope.cancel()
+
+
+async def test_keys_and_priorities_cross_the_socket(broker: Broker) -> None:
+    """A key's worker is the same for every client; what makes no sense is refused by the daemon, and harms nobody."""
+    with trio.fail_after(BOUND):
+        async with connect_pool(shared(broker)) as pool, connect_pool(shared(broker)) as other:
+            pids: set[int] = set()
+
+            async def note_pid() -> None:
+                pids.add(await pool.execute("pid"))
+
+            while len(pids) < 2:  # both are ready: keys stay where they are
+                async with trio.open_nursery() as nursery:
+                    for _ in range(2):
+                        nursery.start_soon(note_pid)
+            key = ("customer", 7, (b"x",))
+            first = await pool.execute("pid", key=key)
+            assert {await each.execute("pid", key=key, priority=3) for each in (pool, other) * 5} == {first}
+            assert {await pool.execute("pid", key=number) for number in range(20)} == pids
+            bad: Any
+            for bad in (1.5, {"a": 1}, [None]):
+                with pytest.raises(TypeError, match="a key is"):
+                    await pool.execute("pid", key=bad)
+            bad = "high"
+            with pytest.raises(TypeError, match="priority is"):
+                await pool.execute("pid", priority=bad)
+            assert await pool.execute("add", [1, 2]) == 3
 
 
 async def test_functions_run_only_where_both_sides_allow_it(broker: Broker) -> None:

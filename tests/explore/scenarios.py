@@ -116,6 +116,7 @@ def scenarios(kind: str) -> dict[str, Scenario]:
         "execute": on_pool(executes),
         "execute, too late": on_pool(executes_in_time),
         "run_sync": on_pool(runs_functions),
+        "execute, with keys and priorities": on_pool(executes_by_key),
         "map": on_pool(maps),
         "map, unordered": on_pool(maps_in_any_order),
         "stream": on_pool(streams),
@@ -136,6 +137,17 @@ async def a_faulty_pool() -> AsyncIterator[trio_folk.WorkerPool]:
     async with trio_folk.open_pool(
         FaultyRuntime(then=Script(at_call={2: Fault.dies()})), config=config
     ) as pool:
+        await pool.wait_ready(SLOTS)
+        yield pool
+
+
+@asynccontextmanager
+async def a_mixed_pool() -> AsyncIterator[trio_folk.WorkerPool]:
+    """The first slot is of another runtime than the others."""
+    runtime = trio_folk.MixedRuntime(
+        (trio_folk.TaskRuntime(worker), 1), (trio_folk.TaskRuntime(worker), SLOTS - 1)
+    )
+    async with trio_folk.open_pool(runtime, config=trio_folk.PoolConfig(cancel_grace=0.5)) as pool:
         await pool.wait_ready(SLOTS)
         yield pool
 
@@ -163,6 +175,15 @@ async def executes(pool: trio_folk.WorkerPool) -> None:
     async with trio.open_nursery() as nursery:
         for number in range(3 * SLOTS):
             nursery.start_soon(pool.execute, "nap", [number % 4])
+
+
+async def executes_by_key(pool: trio_folk.WorkerPool) -> None:
+    async def call(number: int) -> None:
+        await pool.execute("nap", [number % 2], key=number % 2, priority=number % 3)
+
+    async with trio.open_nursery() as nursery:
+        for number in range(3 * SLOTS):
+            nursery.start_soon(call, number)
 
 
 async def executes_in_time(pool: trio_folk.WorkerPool) -> None:
@@ -327,6 +348,8 @@ WITHOUT_WORKERS = {
     "execute, worker dies": Scenario(
         fn=outlives_deaths, around=a_faulty_pool, invariant=is_faulty_but_serves
     ),
+    "execute, in a mixed pool": Scenario(fn=executes, around=a_mixed_pool, invariant=serves),
+    "stream, in a mixed pool": Scenario(fn=streams, around=a_mixed_pool, invariant=serves),
     "coordinator.spawn": Scenario(fn=spawns, around=a_coordinator, invariant=is_free),
     "coordinator.join": Scenario(fn=joins, around=a_coordinator, invariant=is_free),
     "wait_spawn_lock": Scenario(fn=locks, around=a_lock_file, invariant=is_unlocked),

@@ -6,7 +6,7 @@ when it no longer is.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any, assert_type
 
@@ -15,7 +15,8 @@ import trio
 
 import trio_folk
 import trio_folk.testing
-from trio_folk import PipeRuntime, PoolConfig, WorkerPool
+from trio_folk import ForkRuntime, MixedRuntime, PipeRuntime, PoolConfig, WorkerPool
+from trio_folk.abc import Key, Router
 
 
 def size(path: str) -> int:
@@ -52,6 +53,30 @@ async def run_sync(pool: WorkerPool) -> None:
     async with pool.lease() as worker:
         assert_type(await worker.run_sync(size, "cat.png"), int)
         assert_type(await worker.execute("shrink", {}), Any)
+
+
+class Least(Router):
+    def route(self, key: Key, slots: tuple[int, ...], load: Callable[[int], int]) -> int:
+        return min(slots, key=load)
+
+
+async def routed(pool: WorkerPool) -> None:
+    assert_type(await pool.execute("shrink", {}, key=("cat.png", 64), priority=2), Any)
+    assert_type(await pool.run_sync(size, "cat.png", key=b"cat", priority=-1), int)
+    await pool.execute("shrink", key=1.5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await pool.run_sync(size, "a", priority="high")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    async with pool.lease(key="cat", priority=1) as worker:
+        assert_type(worker, trio_folk.Lease)
+    async with pool.stream("pages", key="cat", priority=1) as pages:
+        assert_type(pages, trio_folk.StreamItems)
+    async with pool.map(size, ["a"], priority=-1) as sizes:
+        assert_type(await sizes.__anext__(), int)
+    assert_type(pool.statistics().slots[0].queued, int)
+    trio_folk.open_pool(PipeRuntime.python(), router=Least())
+    trio_folk.open_pool(PipeRuntime.python(), router=trio_folk.ConsistentHash())
+    trio_folk.open_pool(PipeRuntime.python(), router=Least)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    assert_type(MixedRuntime((PipeRuntime.python(), 4), (ForkRuntime(), 8)), MixedRuntime)
+    MixedRuntime(PipeRuntime.python())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 def told(done: int, total: int | None) -> None:

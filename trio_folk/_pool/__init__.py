@@ -11,6 +11,7 @@ from .errors import PoolBusy as PoolBusy
 from .errors import QueueTimeout as QueueTimeout
 from .events import EventStream as EventStream
 from .events import PoolEvent as PoolEvent
+from .hashing import ConsistentHash as ConsistentHash
 from .lease import Lease as Lease
 from .mapping import MapResults as MapResults
 from .opening import open_pool as open_pool
@@ -24,6 +25,7 @@ from .statistics import SlotStatistics as SlotStatistics
 from .stream import StreamItems as StreamItems
 
 __all__ = [
+    "ConsistentHash",
     "EventStream",
     "ExecTimeout",
     "Lease",

@@ -17,9 +17,9 @@ import trio
 from .._errors import WorkerDied
 from ..abc import Job, NotStarted, WorkerHandle
 from .core import Core
-from .dispatch import Waiter
 from .errors import ExecTimeout, PoolBusy, QueueTimeout
 from .incarnation import Incarnation
+from .lines import Place, PlacedWaiter, Waiter
 
 __all__ = ["RERUNS", "acquire", "check_timeouts", "note_failure", "run", "run_timed"]
 
@@ -36,6 +36,7 @@ async def run(
     *,
     insist: bool = False,
     alone: bool = False,
+    place: Place | None = None,
     heard: Callable[[Any, WorkerHandle], object] | None = None,
 ) -> Any:
     """Run a job on some worker of the pool. See `WorkerPool.execute` for what it raises.
@@ -43,6 +44,7 @@ async def run(
     Args:
         insist: wait even if the queue is full; for those who bound their own number of calls.
         alone: it takes a free seat, and no other call waits behind it: it may take long.
+        place: its key and its priority; None for a call with neither.
         heard: told what a worker returned, and which one it was.
 
     Cancellation: a waiting call is withdrawn and never runs; a running one is cancelled in its worker, or ends it.
@@ -58,10 +60,13 @@ async def run(
     core.begin()
     try:
         while True:
-            incarnation = core.dispatch.decide(at_once=left <= 0, alone=alone)
+            if place is None or place.key is None:
+                incarnation = core.dispatch.decide(at_once=left <= 0, alone=alone)
+            else:
+                incarnation = core.routing.decide(place.key, at_once=left <= 0, alone=alone)
             if incarnation is None:
                 since = trio.current_time()
-                incarnation = await _turn(core, left, first=again, insist=insist, alone=alone)
+                incarnation = await _turn(core, left, first=again, insist=insist, alone=alone, place=place)
                 left -= trio.current_time() - since
             try:
                 await trio.lowlevel.checkpoint_if_cancelled()
@@ -134,7 +139,7 @@ def note_failure(core: Core, error: BaseException) -> None:
         counts.cancelled += 1
 
 
-async def acquire(core: Core, queue_timeout: float | None) -> Incarnation:
+async def acquire(core: Core, queue_timeout: float | None, place: Place | None = None) -> Incarnation:
     """Take a worker with a free seat, now or when there is one; whoever takes it gives it back with ``core.release``.
     It is given nothing ahead until ``keep_alone(False)``.
 
@@ -142,24 +147,32 @@ async def acquire(core: Core, queue_timeout: float | None) -> Incarnation:
     """
     check_timeouts(None, queue_timeout)
     await trio.lowlevel.checkpoint_if_cancelled()
-    incarnation = core.dispatch.decide(alone=True)
+    if place is None or place.key is None:
+        incarnation = core.dispatch.decide(alone=True)
+    else:
+        incarnation = core.routing.decide(place.key, at_once=True, alone=True)
     if incarnation is None:
         left = core.config.queue_timeout if queue_timeout is None else queue_timeout
-        return await _turn(core, left, alone=True)
+        return await _turn(core, left, alone=True, place=place)
     await trio.lowlevel.cancel_shielded_checkpoint()
     return incarnation
 
 
 async def _turn(
-    core: Core, seconds: float, *, first: bool = False, insist: bool = False, alone: bool = False
+    core: Core,
+    seconds: float,
+    *,
+    first: bool = False,
+    insist: bool = False,
+    alone: bool = False,
+    place: Place | None = None,
 ) -> Incarnation:
     """Wait for a worker with room. A call that had its turn already and lost it waits first in line."""
     if core.degraded:
         raise core.crash_loop()
     if not first and not insist:
-        _refuse_if_it_may_not_wait(core, seconds)
-    waiter = Waiter(trio.lowlevel.current_task(), alone=alone)
-    core.dispatch.queue(waiter, first=first)
+        _refuse_if_it_may_not_wait(core, seconds, place)
+    waiter = _queue(core, place, first=first, alone=alone)
 
     def withdraw(_: object) -> trio.lowlevel.Abort:
         core.dispatch.withdraw(waiter)
@@ -175,7 +188,7 @@ async def _turn(
     if waiter.incarnation is None:
         core.counts.queue_timeouts += 1
         raise QueueTimeout(
-            f"no slot of pool {core.name!r} took the call in time: {core.ready()} of {len(core.slots)} slots have a "
+            f"{_where(core, place)} took the call in time: {core.ready()} of {len(core.slots)} slots have a "
             f"worker, {core.dispatch.queued + core.dispatch.held} more calls wait",
             stage="queue",
             hint="raise slots or queue_timeout, or send fewer calls at once",
@@ -183,12 +196,33 @@ async def _turn(
     return waiter.incarnation
 
 
-def _refuse_if_it_may_not_wait(core: Core, seconds: float) -> None:
+def _queue(core: Core, place: Place | None, *, first: bool, alone: bool) -> Waiter:
+    """Have this task wait where its call belongs."""
+    task = trio.lowlevel.current_task()
+    if place is None:
+        waiter = Waiter(task, alone=alone)
+        core.dispatch.queue(waiter, first=first)
+        return waiter
+    placed = PlacedWaiter(task, place, alone=alone)
+    if place.key is None:
+        core.dispatch.queue_for(placed, None, first=first)
+    else:
+        core.routing.queue(placed, first=first)
+    return placed
+
+
+def _where(core: Core, place: Place | None) -> str:
+    if place is None or place.key is None:
+        return f"no slot of pool {core.name!r}"
+    return f"no worker in the slot of pool {core.name!r} where the key {place.key!r:.200} belongs"
+
+
+def _refuse_if_it_may_not_wait(core: Core, seconds: float, place: Place | None) -> None:
     try:
         core.dispatch.refuse_if_full()
         if seconds <= 0:
             raise PoolBusy(
-                "no slot is idle, and the call may not wait",
+                f"{_where(core, place)} is idle, and the call may not wait",
                 stage="queue",
                 hint="try again later, or allow a queue_timeout",
             )

@@ -21,6 +21,7 @@ from .._errors import FolkError, WorkerDied
 from ..abc import ChunkReply, Job, WorkerHandle
 from . import calls
 from .core import Core
+from .lines import Place
 
 __all__ = ["Chunks"]
 
@@ -44,6 +45,7 @@ class Chunks:
         window: items taken and not handed out, or None.
         stop: nothing is wanted after the first failure.
         exec_timeout: seconds for each item, or None for the pool's.
+        place: how far in front its calls wait, or None.
 
     Attributes:
         size: items that the next chunk should have.
@@ -59,12 +61,14 @@ class Chunks:
         stop: bool,
         exec_timeout: float | None,
         idempotent: bool,
+        place: Place | None = None,
     ) -> None:
         calls.check_timeouts(exec_timeout, None)
         self._core = core
         self._fn = fn
         self._stop = stop
         self._idempotent = idempotent
+        self._place = place
         self._exec_timeout = core.config.exec_timeout if exec_timeout is None else exec_timeout
         if chunk == "auto" and self._exec_timeout < math.inf:
             chunk = 1  # a clock that runs out ends a worker, and with it whatever else the chunk held
@@ -118,7 +122,14 @@ class Chunks:
         seconds = self._exec_timeout * count
         try:
             reply = await calls.run(
-                self._core, job, seconds, None, self._idempotent and not again, insist=True, heard=self._heard
+                self._core,
+                job,
+                seconds,
+                None,
+                self._idempotent and not again,
+                insist=True,
+                place=self._place,
+                heard=self._heard,
             )
         except WorkerDied as error:
             if count > 1:

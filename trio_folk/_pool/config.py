@@ -128,7 +128,8 @@ class PoolConfig:
             answered. More than one only where workers can give back what they have not begun: those of our SDK with a
             concurrency of 1. What is stuck behind a long call is taken back: at once with ``"auto"``, with a number
             when another worker is idle.
-        budget: how many attempts to get a worker may be spent in a window; three a slot in 30 s by default.
+        budget: how many attempts to get a worker may be spent in a window; three a slot in 30 s by default. Each part
+            of a `MixedRuntime` has as much for itself.
         context: context variables whose values, where they are set, travel with each call under their names, to workers
             of our SDK; there they are in ``current_call().context``, and set where ``Worker(context=...)`` names them.
         on_crash_loop: what happens when the budget is used up and no slot can serve: ``"raise"`` ends the pool with

@@ -7,36 +7,26 @@ Knows all parts of the pool. Does not wait, and does not know the wire or proces
 
 from __future__ import annotations
 
-import attrs
 import trio
 
 from .._errors import CrashLoop, FolkError, PoolClosed, SpawnBudgetExhausted, SpawnError
-from .._spawn import SpawnBudget, SpawnCoordinator
-from ..abc import Job, Ladder, Runtime
+from .._spawn import BudgetStatistics, SpawnBudget, SpawnCoordinator
+from ..abc import Job, Ladder, Router, Runtime
+from .accounts import Scope, combined, open_accounts
 from .config import PoolConfig
 from .dispatch import Dispatch
 from .events import EventKind, Listeners, PoolEvent
 from .generations import Generations
+from .hashing import ConsistentHash
 from .incarnation import Incarnation, Slot
 from .recycling import Recycling
+from .routing import Routing
 from .states import SlotEvent, SlotState
 from .statistics import Counts
 
 __all__ = ["Core"]
 
 _UNSET = object()
-
-
-@attrs.frozen(eq=False)
-class Scope:
-    """Whose budget an attempt counts against: two pools of one name are two."""
-
-    pool: str
-
-    def __str__(self) -> str:
-        return f"pool {self.pool!r}"
-
-    __repr__ = __str__
 
 
 class Core:
@@ -52,6 +42,7 @@ class Core:
         failure: what ended the pool: CrashLoop, or whatever supervision failed of.
         generations: the number of the code that new workers are born with, and who follows it.
         slots: the seats whose workers take calls.
+        accounts: the budgets that attempts are spent from: one, unless the runtime has parts.
         spares: the seats whose workers wait until a slot needs one; numbered after the slots.
         lives: the nursery of the workers' lives, and of their supervisors.
         failed_attempts: failed attempts since a worker was last ready.
@@ -59,14 +50,18 @@ class Core:
     """
 
     def __init__(
-        self, runtime: Runtime, config: PoolConfig, coordinator: SpawnCoordinator | None, name: str
+        self,
+        runtime: Runtime,
+        config: PoolConfig,
+        coordinator: SpawnCoordinator | None,
+        router: Router | None,
+        name: str,
     ) -> None:
         self.runtime = runtime
         self.config = config
         self.name = name
         self.budget = config.budget or SpawnBudget.for_slots(config.slots + config.spares)
         self.coordinator = coordinator or SpawnCoordinator(self.budget)
-        self.scope = Scope(name)
         self.degraded = False
         self.failed_attempts = 0
         self.generations = Generations()
@@ -74,10 +69,18 @@ class Core:
         self.ladder = Ladder(
             cancel=config.cancel_grace, stop=config.terminate_grace, terminate=config.terminate_grace
         )
-        self.slots = [Slot(number, wanted=number < config.fewest) for number in range(config.slots)]
-        self.spares = [Slot(config.slots + number, spare=True) for number in range(config.spares)]
+        accounts = open_accounts(runtime, config, name)
+        self.accounts = list(dict.fromkeys(accounts))
+        self.slots = [
+            Slot(number, accounts[number], wanted=number < config.fewest) for number in range(config.slots)
+        ]
+        self.spares = [
+            Slot(number, accounts[number], spare=True)
+            for number in range(config.slots, config.slots + config.spares)
+        ]
         self.lives: trio.Nursery | None = None
         self.dispatch = Dispatch(config.max_queue)
+        self.routing = Routing(router or ConsistentHash(), self.slots, self.dispatch)
         self.recycling = Recycling(self.retire)
         self.listeners = Listeners()
         self.counts = Counts()
@@ -177,6 +180,7 @@ class Core:
     def note_failure(self, slot: Slot, error: SpawnError) -> None:
         """A slot has no worker for this reason."""
         slot.failure = error
+        self.routing.note_gone(slot)
         self.recycling.settled(slot.number)
         if all(each.failure is not None for each in self.wanted()):
             self.opened.set()
@@ -219,14 +223,20 @@ class Core:
 
     def crash_loop(self) -> CrashLoop:
         """The crash loop that this pool is in, as an error of its own for each who gets it."""
-        spent = [each for each in self.coordinator.failures(self.scope) if isinstance(each, FolkError)]
+        failures = (self.coordinator.failures(each.scope) for each in self.accounts)
+        spent = [each for part in failures for each in part if isinstance(each, FolkError)]
         known = [slot.failure for slot in self.slots if slot.failure is not None]
         return CrashLoop(
             f"no slot of pool {self.name!r} has a worker, and the budget of {self.budget} is used up",
             tuple(spent or known),
-            self.coordinator.snapshot(self.scope).retry_after,
+            self.spent().retry_after,
             hint="mend what the last failure names; the pool tries again when the budget allows",
         )
+
+    def spent(self) -> BudgetStatistics:
+        """What was spent of the budget, or of the budgets of all parts."""
+        records = [self.coordinator.snapshot(each.scope) for each in self.accounts]
+        return combined(Scope(self.name), records)
 
     def note_change(self) -> None:
         """Wake whoever waits for slots to become ready."""

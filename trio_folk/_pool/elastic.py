@@ -89,6 +89,7 @@ class _Idleness:
                 continue
             if now - self._since[slot] >= core.config.idle_timeout:
                 slot.wanted = False
+                core.routing.note_gone(slot)
                 core.retire(incarnation, f"idle_timeout: no call for {core.config.idle_timeout:g} s")
 
     def _look(self, slot: Slot, now: float) -> None:

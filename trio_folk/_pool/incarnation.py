@@ -14,6 +14,7 @@ import trio
 from .._errors import FolkError, SpawnError
 from .._spawn import SpawnPermit
 from ..abc import Job, Rung, WorkerHandle
+from .accounts import Account
 from .config import PoolConfig
 from .holding import Holding
 from .states import TABLE, SlotEvent, SlotState, after
@@ -28,6 +29,7 @@ class Slot:
 
     Attributes:
         number: from 0.
+        account: what its attempts to get a worker are spent from.
         spare: whether its worker takes no calls, and waits to take a slot.
         wanted: whether it is to have a worker; not always, where the pool is elastic.
         asked: set when it is wanted.
@@ -41,8 +43,9 @@ class Slot:
         retry_at: when the next attempt may be made, while it waits for that.
     """
 
-    def __init__(self, number: int, *, spare: bool = False, wanted: bool = True) -> None:
+    def __init__(self, number: int, account: Account, *, spare: bool = False, wanted: bool = True) -> None:
         self.number = number
+        self.account = account
         self.spare = spare
         self.wanted = wanted
         self.asked = trio.Event()
@@ -81,6 +84,7 @@ class Incarnation:
         slot: where it is, or was last.
         load: calls on it now: those that run, and those that it holds.
         concurrency: how many run at once.
+        rank: among idle ones the lowest is taken.
         started: calls it was ever given.
         holds: whether it may ever hold calls.
         shelf: where dispatch keeps it, while it has a free seat.
@@ -102,6 +106,7 @@ class Incarnation:
         self.slot = slot
         self.handle = handle
         self.concurrency = handle.concurrency
+        self.rank = handle.rank
         self._holding = Holding(handle, config.prefetch) if handle.holds else None
         self.holds = handle.holds
         self._condemned = handle.condemned

@@ -19,7 +19,7 @@ import trio
 
 from .._errors import CrashLoop, FolkError, SpawnBudgetExhausted
 from .._spawn import SpawnCoordinator
-from ..abc import Runtime
+from ..abc import Router, Runtime
 from .config import PoolConfig
 from .core import Core
 from .pool import WorkerPool
@@ -35,6 +35,7 @@ async def open_pool(
     slots: int | None = None,
     config: PoolConfig | None = None,
     coordinator: SpawnCoordinator | None = None,
+    router: Router | None = None,
     name: str = "pool",
 ) -> AsyncIterator[WorkerPool]:
     """A pool of supervised workers, for as long as the block lasts: ``async with open_pool(...) as pool``.
@@ -45,10 +46,11 @@ async def open_pool(
 
     Args:
         runtime: how workers are made, e.g. ``PipeRuntime.python("myapp.jobs:worker")``.
-        slots: how many; overrides ``config.slots``.
+        slots: how many; overrides ``config.slots``, as does a runtime that is made for so many and no others.
         config: the settings.
         coordinator: says when workers may be started, and bounds how many at once; shared, it does so for several
             pools, each with the budget of its own config.
+        router: says which slot calls with a key belong to; `ConsistentHash` by default. It serves this pool only.
         name: begins the workers' ids, e.g. ``thumbs/3.12``.
 
     Raises:
@@ -63,10 +65,9 @@ async def open_pool(
         raise TypeError(
             f"open_pool takes a runtime, e.g. PipeRuntime.python('module:object'), not {runtime!r}"
         )
-    settings = config or PoolConfig()
-    if slots is not None:
-        settings = attrs.evolve(settings, slots=slots)
-    core = Core(runtime, settings, coordinator, name)
+    if router is not None and not isinstance(router, Router):
+        raise TypeError(f"router is a trio_folk.abc.Router, not {router!r}")
+    core = Core(runtime, _settings(runtime, slots, config), coordinator, router, name)
     error: BaseException | None = None
     async with trio.open_nursery() as nursery:
         nursery.start_soon(supervise_all, core, name=f"supervision of {name}")
@@ -93,6 +94,7 @@ async def run_pool(
     slots: int | None = None,
     config: PoolConfig | None = None,
     coordinator: SpawnCoordinator | None = None,
+    router: Router | None = None,
     name: str = "pool",
     task_status: trio.TaskStatus[WorkerPool] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -103,9 +105,24 @@ async def run_pool(
 
     Cancellation: every worker is ended at once; drain the pool before, where that matters.
     """
-    async with open_pool(runtime, slots=slots, config=config, coordinator=coordinator, name=name) as pool:
+    async with open_pool(
+        runtime, slots=slots, config=config, coordinator=coordinator, router=router, name=name
+    ) as pool:
         task_status.started(pool)
         await trio.sleep_forever()
+
+
+def _settings(runtime: Runtime, slots: int | None, config: PoolConfig | None) -> PoolConfig:
+    """The config, with as many slots as are wanted.
+
+    Raises:
+        ValueError: the runtime is made for another number.
+    """
+    settings = config or PoolConfig()
+    wanted = runtime.slots if slots is None else slots
+    if runtime.slots is not None and wanted != runtime.slots:
+        raise ValueError(f"{runtime!r} is made for {runtime.slots} slots, not {wanted}: leave `slots` out")
+    return settings if wanted is None else attrs.evolve(settings, slots=wanted)
 
 
 async def _wait_open(core: Core) -> None:

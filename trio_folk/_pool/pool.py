@@ -14,7 +14,7 @@ import attrs
 import outcome
 import trio
 
-from ..abc import Job
+from ..abc import Job, Key
 from . import calls
 from .board import Progress
 from .chunks import Chunks
@@ -22,6 +22,7 @@ from .core import Core
 from .elastic import grow
 from .events import EventStream
 from .lease import Lease
+from .lines import Place
 from .mapping import MapResults, open_map
 from .progress import JobProgress, reporting
 from .reload import Check, Reloading
@@ -57,7 +58,7 @@ class WorkerPool:
         held = core.dispatch.held
         running = sum(slot.incarnation.load for slot in core.slots if slot.incarnation is not None) - held
         state = "closed" if core.closed.is_set() else "draining" if core.closing else "open"
-        budget = core.coordinator.snapshot(core.scope)
+        budget = core.spent()
         spent = f", {budget.failed} of {budget.attempts} attempts spent" if budget.failed else ""
         wanted = f" ({len(core.wanted())} wanted)" if core.config.fewest < len(core.slots) else ""
         return (
@@ -79,6 +80,8 @@ class WorkerPool:
         queue_timeout: float | None = None,
         idempotent: bool = False,
         progress: JobProgress | None = None,
+        key: Key | None = None,
+        priority: int = 0,
     ) -> Any:
         """Call a named method of a worker. Nothing is pickled either way.
 
@@ -92,6 +95,11 @@ class WorkerPool:
             progress: ``progress(done, total)`` is called when the method reports, by ``current_call().progress()``;
                 the total may be None. What it raises cancels the call, and is raised here. For workers that cannot
                 report, in other languages, it is never called.
+            key: calls with the same key run in the same slot, whose worker may have kept what they need: a str, bytes,
+                int, or a tuple of such. It waits for that slot though others are idle; while the slot cannot get a
+                worker, its keys are elsewhere. Nothing is promised beyond that: two calls of one key can run at once.
+            priority: the higher, the sooner it is served of those that wait; of equal ones who came first. It takes
+                nobody's worker away.
 
         Raises:
             ApplicationError: the method failed; its type, message and traceback are in the error.
@@ -103,7 +111,9 @@ class WorkerPool:
             CrashLoop: no slot can get a worker, with ``on_crash_loop="degrade"``; the last failures. It never ran.
             ProtocolError: its worker answered with something that is not an answer; FrameTooLarge before it
                 was sent.
-            TypeError, ValueError: the parameters cannot be encoded, a timeout makes no sense. It never ran.
+            TypeError, ValueError: the parameters cannot be encoded, a timeout, key or priority makes no sense. It never
+                ran.
+            FolkError: the pool's router raised, or named no slot that is there. It never ran.
 
         Always notices a cancellation; other tasks run before it returns, or did within the last 0.2 ms.
         Cancellation: a waiting call is withdrawn and never runs. A running one is cancelled in its worker, which has
@@ -111,8 +121,9 @@ class WorkerPool:
         not answer, or cannot be told, is ended, and the slot gets a new one.
         """
         job = self._core.runtime.prepare(method, params)
-        if progress is not None:
-            run = partial(self._run, exec_timeout, queue_timeout, idempotent)
+        if progress is not None or key is not None or priority:
+            place = Place.of(key, priority)
+            run = partial(self._run, exec_timeout, queue_timeout, idempotent, place=place)
             return await reporting(job, progress, run)
         return await calls.run(self._core, job, exec_timeout, queue_timeout, idempotent)
 
@@ -124,13 +135,15 @@ class WorkerPool:
         queue_timeout: float | None = None,
         idempotent: bool = False,
         progress: JobProgress | None = None,
+        key: Key | None = None,
+        priority: int = 0,
     ) -> T:
         """Run a synchronous function in a worker, and return what it returns. For keyword arguments use
         ``functools.partial``.
 
         The function must be importable in the worker, where ``sys.path`` is this process's; those of
         ``__main__``, lambdas and closures travel by value if ``trio-folk[closures]`` is installed. Arguments,
-        result and exception are pickled. `progress` is as for `execute`.
+        result and exception are pickled. `progress`, `key` and `priority` are as for `execute`.
 
         Raises:
             Exception: what the function raised, with the worker's traceback as a note.
@@ -138,13 +151,15 @@ class WorkerPool:
                 ours, which must not be mistaken for the caller's own.
             TypeError: the function or an argument cannot be pickled. It never ran.
 
-        And, as `execute`: WorkerDied, ExecTimeout, QueueTimeout, PoolBusy, PoolClosed, CrashLoop, ProtocolError.
+        And, as `execute`: WorkerDied, ExecTimeout, QueueTimeout, PoolBusy, PoolClosed, CrashLoop, ProtocolError, and
+        what concerns the key.
 
         A checkpoint as `execute`. Cancellation: as `execute`.
         """
         job = self._core.runtime.prepare_python(fn, args, {})
-        if progress is not None:
-            run = partial(self._run, exec_timeout, queue_timeout, idempotent)
+        if progress is not None or key is not None or priority:
+            place = Place.of(key, priority)
+            run = partial(self._run, exec_timeout, queue_timeout, idempotent, place=place)
             reported: T = await reporting(job, progress, run)
             return reported
         result: T = await calls.run(self._core, job, exec_timeout, queue_timeout, idempotent)
@@ -157,8 +172,11 @@ class WorkerPool:
         idempotent: bool,
         job: Job,
         alone: bool = False,
+        place: Place | None = None,
     ) -> Any:
-        return await calls.run(self._core, job, exec_timeout, queue_timeout, idempotent, alone=alone)
+        return await calls.run(
+            self._core, job, exec_timeout, queue_timeout, idempotent, alone=alone, place=place
+        )
 
     def stream(
         self,
@@ -169,6 +187,8 @@ class WorkerPool:
         queue_timeout: float | None = None,
         window: int = 16,
         progress: JobProgress | None = None,
+        key: Key | None = None,
+        priority: int = 0,
     ) -> AbstractAsyncContextManager[StreamItems]:
         """The items of a method that yields, as they come: ``async with pool.stream("rows") as items``, then
         ``async for item in items``.
@@ -184,12 +204,12 @@ class WorkerPool:
             exec_timeout: seconds the whole stream may take, its reader's time included; the pool's by default.
             queue_timeout: seconds it may wait for a slot, 0 for not at all; the pool's by default.
             window: how many items may be on the way or wait here. No more are asked for either while 8 MiB wait.
-            progress: as for `execute`.
+            progress, key, priority: as for `execute`.
 
         Raises:
             QueueTimeout, PoolBusy, PoolClosed, CrashLoop, ProtocolError: as `execute`, when the block is entered.
-            FolkError: the workers do not stream.
-            TypeError, ValueError: the parameters cannot be encoded, a window or timeout makes no sense.
+            FolkError: the workers do not stream; or, when the block is entered, the pool's router failed.
+            TypeError, ValueError: the parameters cannot be encoded, a window, timeout, key or priority makes no sense.
             ApplicationError: when the block is left early: the generator failed while it was closed. If the block
                 has an exception of its own, that one leaves, with a note.
 
@@ -200,7 +220,8 @@ class WorkerPool:
         """
         check_window(window)
         stream = self._core.runtime.prepare_stream(method, params, window=window)
-        run = partial(self._run, exec_timeout, queue_timeout, False, alone=True)
+        place = Place.of(key, priority)
+        run = partial(self._run, exec_timeout, queue_timeout, False, alone=True, place=place)
         return open_stream(stream, partial(reporting, callback=progress, run=run))
 
     @overload
@@ -215,6 +236,7 @@ class WorkerPool:
         progress: Progress | None = None,
         exec_timeout: float | None = None,
         idempotent: bool = False,
+        priority: int = 0,
     ) -> AbstractAsyncContextManager[MapResults[T]]: ...
 
     @overload
@@ -229,6 +251,7 @@ class WorkerPool:
         progress: Progress | None = None,
         exec_timeout: float | None = None,
         idempotent: bool = False,
+        priority: int = 0,
     ) -> AbstractAsyncContextManager[MapResults[outcome.Outcome[T]]]: ...
 
     def map(
@@ -242,6 +265,7 @@ class WorkerPool:
         progress: Progress | None = None,
         exec_timeout: float | None = None,
         idempotent: bool = False,
+        priority: int = 0,
     ) -> AbstractAsyncContextManager[MapResults[Any]]:
         """Run a function over items, lazily: ``async with pool.map(fn, items) as results``, then ``async for``.
 
@@ -260,6 +284,7 @@ class WorkerPool:
             exec_timeout: seconds each item may run. Items are sent one at a time then, for a worker that is ended
                 takes its whole chunk along; a fixed chunk has as many times the seconds.
             idempotent: an item may be run again if its worker dies: the items of its chunk one by one.
+            priority: as for `execute`; a map with -1 leaves the slots to whoever else waits for one.
 
         Without ``idempotent``, the death of a worker fails all items of the chunk that ran there, for nobody knows
         which of them did: WorkerDied for each. Whatever else happens to an item is its own.
@@ -281,22 +306,28 @@ class WorkerPool:
             stop=not outcomes,
             exec_timeout=exec_timeout,
             idempotent=idempotent,
+            place=Place.of(None, priority),
         )
         return open_map(iterables, chunks, ordered=ordered, outcomes=outcomes, progress=progress)
 
     @asynccontextmanager
-    async def lease(self, *, queue_timeout: float | None = None) -> AsyncIterator[Lease]:
-        """Several calls in a row on one worker: ``async with pool.lease() as worker``.
+    async def lease(
+        self, *, queue_timeout: float | None = None, key: Key | None = None, priority: int = 0
+    ) -> AsyncIterator[Lease]:
+        """Several calls in a row on one worker: ``async with pool.lease() as worker``. The key and the priority are as
+        for `execute`.
 
         Raises:
-            PoolBusy, QueueTimeout, PoolClosed, CrashLoop: as `execute`.
+            PoolBusy, QueueTimeout, PoolClosed, CrashLoop, FolkError: as `execute`.
+            TypeError: a key or priority makes no sense.
 
         Entering is always a checkpoint. Cancellation while waiting: nothing is taken.
         """
         core = self._core
+        place = Place.of(key, priority)
         core.begin()
         try:
-            incarnation = await calls.acquire(core, queue_timeout)
+            incarnation = await calls.acquire(core, queue_timeout, place)
             lease = Lease._of(core, incarnation)
             try:
                 yield lease
@@ -403,7 +434,9 @@ class WorkerPool:
         """The pool at this instant; a frozen record."""
         core = self._core
         now = trio.current_time()
-        slots = tuple(slot_statistics(slot, now) for slot in core.slots)
+        slots = tuple(
+            slot_statistics(slot, now, core.dispatch.lines.length(slot.number)) for slot in core.slots
+        )
         return PoolStatistics(
             name=core.name,
             slots=slots,
@@ -412,7 +445,7 @@ class WorkerPool:
             running=sum(slot.running for slot in slots),
             ready=core.ready(),
             spares=sum(spare.incarnation is not None for spare in core.spares),
-            budget=core.coordinator.snapshot(core.scope),
+            budget=core.spent(),
             **attrs.asdict(core.counts),
         )
 

@@ -202,10 +202,11 @@ class Reloading:
     ) -> Incarnation | None:
         """A new worker beside the old one, ready and checked. None if it failed, and that was paid for."""
         core, coordinator = self._core, self._core.coordinator
-        key = (core.scope, slot.number, "reload")
+        account = slot.account
+        key = (account.scope, slot.number, "reload")
         await trio.sleep(coordinator.backoff(key))
         try:
-            permit = coordinator.try_begin(key, scope=core.scope, budget=core.budget)
+            permit = coordinator.try_begin(key, scope=account.scope, budget=account.budget)
         except SpawnBudgetExhausted:
             if spend:
                 raise

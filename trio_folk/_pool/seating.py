@@ -94,5 +94,6 @@ def _serve(core: Core, slot: Slot, incarnation: Incarnation) -> None:
     slot.failures = 0
     core.note_served()
     core.recycling.settled(slot.number)
+    core.routing.note_serves(slot)
     core.dispatch.offer(incarnation)
     core.note_change()

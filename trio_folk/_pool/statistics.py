@@ -25,6 +25,7 @@ class SlotStatistics:
         pid: the process id of that worker, where it has one.
         running: calls that it runs now.
         held: calls that wait in it.
+        queued: calls that wait for this slot and no other, for their keys belong here; they are among the pool's.
         jobs: calls it was given since it became ready.
         age: seconds since then.
         failures: failed attempts in a row to get a worker.
@@ -38,6 +39,7 @@ class SlotStatistics:
     pid: int | None
     running: int
     held: int
+    queued: int = 0
     jobs: int
     age: float
     failures: int
@@ -105,7 +107,7 @@ class PoolStatistics:
     recycled: int
 
 
-def slot_statistics(slot: Slot, now: float) -> SlotStatistics:
+def slot_statistics(slot: Slot, now: float, queued: int) -> SlotStatistics:
     """One slot's record."""
     worker = slot.incarnation
     return SlotStatistics(
@@ -115,6 +117,7 @@ def slot_statistics(slot: Slot, now: float) -> SlotStatistics:
         pid=worker.handle.pid if worker else None,
         running=min(worker.load, worker.concurrency) if worker else 0,
         held=max(worker.load - worker.concurrency, 0) if worker else 0,
+        queued=queued,
         jobs=worker.started if worker else 0,
         age=worker.age(now) if worker else 0.0,
         failures=slot.failures,

@@ -138,13 +138,14 @@ async def _wait_wanted(core: Core, slot: Slot) -> None:
 
 
 async def _try_to_spawn(core: Core, slot: Slot) -> None:
-    key = (core.scope, slot.number)
+    account = slot.account
+    key = (account.scope, slot.number)
     await trio.sleep(core.coordinator.backoff(key))
     async with core.coordinator.limiter:
         if slot.incarnation is not None:
             return
         try:
-            permit = core.coordinator.try_begin(key, scope=core.scope, budget=core.budget)
+            permit = core.coordinator.try_begin(key, scope=account.scope, budget=account.budget)
         except SpawnBudgetExhausted as error:
             refusal = error
         else:
@@ -181,7 +182,7 @@ async def _wait_for_budget(core: Core, slot: Slot, refusal: SpawnBudgetExhausted
     if refusal.retry_after < math.inf:  # else only attempts in flight stand in the way: they may succeed yet
         core.exhausted(slot, refusal)
     with trio.move_on_after(refusal.retry_after):
-        await core.coordinator.wait_settled(core.scope)
+        await core.coordinator.wait_settled(slot.account.scope)
 
 
 async def _watch(core: Core, slot: Slot, incarnation: Incarnation) -> None:

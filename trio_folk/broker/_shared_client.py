@@ -23,6 +23,7 @@ from .._errors import RemoteError, WorkerDied
 from .._pool import MapResults
 from .._pool.mapping import open_map
 from .._wire import Response
+from ..abc import Key
 from ._connecting import connect_or_spawn
 from ._service import Service
 from ._shared_link import Link, LinkBroken, NotSent
@@ -103,6 +104,8 @@ class SharedPool:
         exec_timeout: float | None = None,
         queue_timeout: float | None = None,
         idempotent: bool = False,
+        key: Key | None = None,
+        priority: int = 0,
     ) -> Any:
         """Call a named method of a worker; as `WorkerPool.execute`. Nothing is pickled either way.
 
@@ -118,6 +121,8 @@ class SharedPool:
             "exec_timeout": exec_timeout,
             "queue_timeout": queue_timeout,
             "idempotent": idempotent,
+            "key": key,
+            "priority": priority,
         }
         reply = await self._request(EXECUTE, told, idempotent)
         if reply.error is not None:
@@ -131,6 +136,8 @@ class SharedPool:
         exec_timeout: float | None = None,
         queue_timeout: float | None = None,
         idempotent: bool = False,
+        key: Key | None = None,
+        priority: int = 0,
     ) -> T:
         """Run a function in a worker; as `WorkerPool.run_sync`. The daemon imports the function too.
 
@@ -146,6 +153,8 @@ class SharedPool:
             "exec_timeout": exec_timeout,
             "queue_timeout": queue_timeout,
             "idempotent": idempotent,
+            "key": key,
+            "priority": priority,
         }
         reply = await self._request(RUN_SYNC, told, idempotent)
         if reply.error is not None:
@@ -163,6 +172,7 @@ class SharedPool:
         progress: Callable[[int, int | None], object] | None = None,
         exec_timeout: float | None = None,
         idempotent: bool = False,
+        priority: int = 0,
     ) -> AbstractAsyncContextManager[MapResults[Any]]:
         """Run a function over items, lazily; as `WorkerPool.map`, with one item a call.
 
@@ -181,7 +191,9 @@ class SharedPool:
             raise ValueError(f"window is at least 1 item, not {window}")
 
         async def call(args: tuple[Any, ...]) -> Any:
-            return await self.run_sync(fn, *args, exec_timeout=exec_timeout, idempotent=idempotent)
+            return await self.run_sync(
+                fn, *args, exec_timeout=exec_timeout, idempotent=idempotent, priority=priority
+            )
 
         link = self._current
         parallel = link.hello.get("window", 1) if link is not None else 1

@@ -131,6 +131,8 @@ class _Session:
             "exec_timeout": told.get("exec_timeout"),
             "queue_timeout": told.get("queue_timeout"),
             "idempotent": bool(told.get("idempotent")),
+            "key": _key(told.get("key")),
+            "priority": told.get("priority") or 0,
         }
         remaining = told.get("remaining")
         seconds = remaining if isinstance(remaining, int | float) else math.inf
@@ -149,6 +151,11 @@ class _Session:
             raise TypeError("a function comes as bytes")
         fn, args = pickle.loads(call)
         return pickle.dumps(await self._pool.run_sync(fn, *args, **options), 5)
+
+
+def _key(told: Any) -> Any:
+    """A key as it was given: tuples travel as arrays. Whether it is one, the pool says."""
+    return tuple(map(_key, told)) if isinstance(told, list) else told
 
 
 def _pickled(error: Exception) -> bytes | None:

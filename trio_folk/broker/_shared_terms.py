@@ -22,7 +22,7 @@ from .._pool import ExecTimeout, PoolBusy, QueueTimeout
 __all__ = ["CANCEL", "CANCELLED", "EXECUTE", "FAILED", "HELLO", "OPTIONS", "RUN_SYNC", "describe", "rebuild"]
 
 HELLO, EXECUTE, RUN_SYNC, CANCEL = "pool.hello", "execute", "run_sync", "pool.cancel"
-OPTIONS = ("exec_timeout", "queue_timeout", "idempotent", "remaining")
+OPTIONS = ("exec_timeout", "queue_timeout", "idempotent", "key", "priority", "remaining")
 FAILED, CANCELLED = -32603, -32800
 _TOLD = ("worker", "pid", "exit_code", "signal", "generation", "stage", "hint")
 _KINDS: dict[str, type[FolkError]] = {

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ._fork import ForkRuntime as ForkRuntime
+from ._mixed import MixedRuntime as MixedRuntime
 from ._pipe import PipeRuntime as PipeRuntime
 from ._task import TaskRuntime as TaskRuntime
 
-__all__ = ["ForkRuntime", "PipeRuntime", "TaskRuntime"]
+__all__ = ["ForkRuntime", "MixedRuntime", "PipeRuntime", "TaskRuntime"]
