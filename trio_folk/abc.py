@@ -172,7 +172,7 @@ class ChunkReply:
 
 
 class Stream(Job):
-    """A call that gives its items one by one while `WorkerHandle.execute` runs it, which returns None at their end.
+    """A call that gives items one by one while `WorkerHandle.execute` runs it, which returns its result at their end.
 
     A bounded number is on the way or waits here; each that is taken makes room for another. When nobody wants more,
     call `leave`, and cancel `execute`: the worker is asked to end the stream, and the call succeeds if it does.
@@ -201,6 +201,15 @@ class Stream(Job):
     @abstractmethod
     def leave(self) -> None:
         """Nobody wants more: the items that wait are dropped, and so is what still comes."""
+
+    async def give(self, data: bytes) -> None:
+        """Give the running call the next bytes of what it is fed; none are the end. For one made with ``feed=True``.
+
+        Returns when the worker has asked for them and all are on their way.
+
+        Cancellation: some of them may be on their way; cancel the call too.
+        """
+        raise TypeError(f"{self!r} is not fed")
 
 
 class WorkerHandle(ABC):
@@ -344,13 +353,14 @@ class Runtime(ABC):
             TypeError: the parameters cannot be encoded.
         """
 
-    def prepare_stream(self, method: str, params: object, *, window: int) -> Stream:
+    def prepare_stream(self, method: str, params: object, *, window: int, feed: bool = False) -> Stream:
         """Make a call of a named method ready to be sent that gives its items one by one.
 
         Args:
             method: its name.
             params: as for `prepare`.
             window: how many items may be on the way or wait here.
+            feed: whether it will be given more than its parameters, by `Stream.give`.
 
         Raises:
             FrameTooLarge, TypeError: as `prepare`; TypeError also where these workers do not stream.

@@ -26,7 +26,7 @@ def test_ready_worker_announces_itself_and_answers() -> None:
             "pid": child.process.pid,
             "folk": {
                 "v": 1,
-                "features": ["python", "cancel", "meta", "stream", "progress", "order", "revoke"],
+                "features": ["python", "cancel", "meta", "stream", "progress", "feed", "order", "revoke"],
                 "concurrency": 1,
             },
         }

@@ -111,7 +111,7 @@ def test_only_async_methods_and_concurrency_need_trio() -> None:
 
 def test_ready_params_announce_what_the_worker_can() -> None:
     """The pid, the version of the extensions, the features, the concurrency."""
-    features = ["python", "cancel", "meta", "stream", "progress"]
+    features = ["python", "cancel", "meta", "stream", "progress", "feed"]
     assert ready_params(Worker(3)) == {
         "pid": os.getpid(),
         "folk": {"v": 1, "features": features, "concurrency": 3},

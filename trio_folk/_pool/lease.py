@@ -5,7 +5,7 @@ Knows one incarnation. Does not know how it was chosen.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterable, Callable
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Any, TypeVar, final
@@ -18,7 +18,7 @@ from . import calls
 from .core import Core
 from .incarnation import Incarnation
 from .progress import JobProgress, reporting
-from .stream import StreamItems, check_window, open_stream
+from .stream import StreamItems, open_stream, prepare
 
 __all__ = ["Lease"]
 
@@ -97,6 +97,7 @@ class Lease:
         exec_timeout: float | None = None,
         window: int = 16,
         progress: JobProgress | None = None,
+        feed: AsyncIterable[bytes] | None = None,
     ) -> AbstractAsyncContextManager[StreamItems]:
         """The items of a method of this worker that yields; as `WorkerPool.stream`, without a wait for a slot.
 
@@ -104,10 +105,9 @@ class Lease:
 
         Cancellation: as `WorkerPool.stream`; a worker that ended the stream in time can be used further.
         """
-        check_window(window)
-        stream = self._core.runtime.prepare_stream(method, params, window=window)
+        stream = prepare(self._core.runtime, method, params, window, feed)
         run = partial(self._run, exec_timeout=exec_timeout)
-        return open_stream(stream, partial(reporting, callback=progress, run=run))
+        return open_stream(stream, partial(reporting, callback=progress, run=run), feed)
 
     async def _run(self, job: Job, exec_timeout: float | None) -> Any:
         if self._over:

@@ -28,7 +28,7 @@ from .progress import JobProgress, reporting
 from .reload import Check, Reloading
 from .reports import ReloadReport
 from .statistics import PoolStatistics, slot_statistics
-from .stream import StreamItems, check_window, open_stream
+from .stream import StreamItems, open_stream, prepare
 from .watching import DEBOUNCE, StrPath, watch
 
 __all__ = ["WorkerPool"]
@@ -189,6 +189,7 @@ class WorkerPool:
         progress: JobProgress | None = None,
         key: Key | None = None,
         priority: int = 0,
+        feed: AsyncIterable[bytes] | None = None,
     ) -> AbstractAsyncContextManager[StreamItems]:
         """The items of a method that yields, as they come: ``async with pool.stream("rows") as items``, then
         ``async for item in items``.
@@ -205,10 +206,13 @@ class WorkerPool:
             queue_timeout: seconds it may wait for a slot, 0 for not at all; the pool's by default.
             window: how many items may be on the way or wait here. No more are asked for either while 8 MiB wait.
             progress, key, priority: as for `execute`.
+            feed: bytes that are too many for `params`, such as an upload. They are read as the method asks for them, by
+                ``current_call().receive()``, and never more than a megabyte ahead. What it raises cancels the call, and
+                is raised by the iterator. An async generator is closed at the end of the call.
 
         Raises:
             QueueTimeout, PoolBusy, PoolClosed, CrashLoop, ProtocolError: as `execute`, when the block is entered.
-            FolkError: the workers do not stream; or, when the block is entered, the pool's router failed.
+            FolkError: the workers do not stream, or cannot be fed; or, when the block is entered, the pool's router failed.
             TypeError, ValueError: the parameters cannot be encoded, a window, timeout, key or priority makes no sense.
             ApplicationError: when the block is left early: the generator failed while it was closed. If the block
                 has an exception of its own, that one leaves, with a note.
@@ -218,11 +222,10 @@ class WorkerPool:
         Entering and leaving are always checkpoints. Cancellation: the generator is closed, or cancelled where it
         waits; a worker whose generator has not ended within ``cancel_grace`` is ended.
         """
-        check_window(window)
-        stream = self._core.runtime.prepare_stream(method, params, window=window)
+        stream = prepare(self._core.runtime, method, params, window, feed)
         place = Place.of(key, priority)
         run = partial(self._run, exec_timeout, queue_timeout, False, alone=True, place=place)
-        return open_stream(stream, partial(reporting, callback=progress, run=run))
+        return open_stream(stream, partial(reporting, callback=progress, run=run), feed)
 
     @overload
     def map(

@@ -15,7 +15,7 @@ Picture: docs/design/stream.md
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from time import perf_counter
 from typing import Any, NoReturn, final
@@ -23,10 +23,10 @@ from typing import Any, NoReturn, final
 import trio
 
 from .._errors import FolkError, WorkerDied
-from ..abc import Stream
+from ..abc import Runtime, Stream
 from .background import open_background
 
-__all__ = ["StreamItems", "check_window", "open_stream"]
+__all__ = ["StreamItems", "open_stream", "prepare"]
 
 FAIRNESS = 0.0002
 """Seconds of real time for which items are handed out without another task getting its turn."""
@@ -44,6 +44,9 @@ class StreamItems:
     _over = False  # the call has ended
     _left = False  # the block has
     _switch = 0.0  # when other tasks must get their turn
+    _result: Any = None
+    _calling: trio.CancelScope
+    _feeding: trio.CancelScope
 
     def __init__(self) -> None:
         raise TypeError("items come from a stream: `async with pool.stream(method) as items`")
@@ -53,6 +56,7 @@ class StreamItems:
         items = object.__new__(cls)
         items._stream = stream
         items._lot = trio.lowlevel.ParkingLot()
+        items._calling, items._feeding = trio.CancelScope(), trio.CancelScope()
         stream.on_news = items._lot.unpark_all
         return items
 
@@ -63,6 +67,11 @@ class StreamItems:
     def __aiter__(self) -> StreamItems:
         return self
 
+    @property
+    def result(self) -> Any:
+        """What the generator returned at its end; None before that, and where it returned nothing."""
+        return self._result
+
     async def __anext__(self) -> Any:
         """The next item.
 
@@ -70,6 +79,7 @@ class StreamItems:
             ApplicationError: the generator failed; after the items that it gave.
             WorkerDied, ExecTimeout, ProtocolError: its worker ended; after the items that had come.
             RuntimeError: the block was left.
+            Exception: what ``feed`` raised; after the items that had come.
 
         Always notices a cancellation; other tasks run before it returns, or did within the last 0.2 ms.
         Cancellation: no item is lost; the stream goes on until its block is left.
@@ -104,7 +114,8 @@ class StreamItems:
     async def _run(self, run: Callable[[Stream], Awaitable[Any]]) -> None:
         """Be the call, to its end."""
         try:
-            await run(self._stream)
+            with self._calling:
+                self._result = await run(self._stream)
             self._complete = True
         except Exception as error:
             if isinstance(error, WorkerDied):
@@ -115,7 +126,23 @@ class StreamItems:
                 self._error, self._complete = error, True
         finally:
             self._over = True
+            self._feeding.cancel()
             self._lot.unpark_all()
+
+    async def _feed(self, source: AsyncIterable[bytes]) -> None:
+        """Give the call what it is fed, for as long as it runs."""
+        with self._feeding:
+            try:
+                async for data in source:
+                    if data:
+                        await self._stream.give(data)
+                await self._stream.give(b"")
+            except Exception as error:
+                self._error = error
+                self._calling.cancel()
+            finally:
+                if isinstance(source, AsyncGenerator):
+                    await source.aclose()  # a generator that nobody reads on would hold what it has open
 
     async def _begin(self) -> None:
         """Return when it has a worker; raise what kept it from one."""
@@ -133,7 +160,9 @@ class StreamItems:
 
 
 @asynccontextmanager
-async def open_stream(stream: Stream, run: Callable[[Stream], Awaitable[Any]]) -> AsyncIterator[StreamItems]:
+async def open_stream(
+    stream: Stream, run: Callable[[Stream], Awaitable[Any]], feed: AsyncIterable[bytes] | None = None
+) -> AsyncIterator[StreamItems]:
     """Run a stream; the block gets its items."""
     items = StreamItems._of(stream)
     try:
@@ -141,6 +170,8 @@ async def open_stream(stream: Stream, run: Callable[[Stream], Awaitable[Any]]) -
             nursery.start_soon(items._run, run, name=f"{stream!r}")
             try:
                 await items._begin()
+                if feed is not None:
+                    nursery.start_soon(items._feed, feed)
                 yield items
             finally:
                 items._leave()
@@ -152,7 +183,14 @@ async def open_stream(stream: Stream, run: Callable[[Stream], Awaitable[Any]]) -
         raise items._late
 
 
-def check_window(window: int) -> None:
-    """Refuse what is no window, before anything is sent."""
+def prepare(
+    runtime: Runtime, method: str, params: object, window: int, feed: AsyncIterable[bytes] | None
+) -> Stream:
+    """The job of a stream; what is no window is refused before anything is sent."""
     if not isinstance(window, int) or window < 1:
         raise ValueError(f"window is at least 1 item, not {window!r}")
+    if feed is None:
+        return runtime.prepare_stream(method, params, window=window)
+    if not isinstance(feed, AsyncIterable):
+        raise TypeError(f"feed is an asynchronous iterable of bytes, not {feed!r:.100}")
+    return runtime.prepare_stream(method, params, window=window, feed=True)

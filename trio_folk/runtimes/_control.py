@@ -51,6 +51,10 @@ class ControlChannel:
         self._sock = sock
         self._hear: Callable[[Notify], object] | None = None
         self._decoder = MessageDecoder(limit)
+        self._rest = memoryview(b"")  # of a message that the socket has taken a part of
+        self._turn = trio.Lock()
+        self._posting = trio.CancelScope()  # one after another: a scope is entered once
+        self._abandoned = False
 
     async def first(self) -> Announcement | Refusal | None:
         """What the worker's first message says, or None if it closed the channel before.
@@ -108,11 +112,46 @@ class ControlChannel:
         """Send a message, with a descriptor where it is about one; False if the worker does not listen."""
         frame = encode_notify(method, params)
         try:
+            if self._rest and not self._flush():
+                return False
             if descriptor is None:
                 return self._sock.send(frame) == len(frame)  # a channel that takes no whole frame is not read
             return socket.send_fds(self._sock, [frame], [descriptor]) == len(frame)
         except OSError:
             return False
+
+    async def post(self, method: str, params: object) -> None:
+        """Send a message that may be long, when there is room for it; to nobody, if the worker is gone.
+
+        Cancellation: it is not sent; or, if a part of it was, the rest leaves before the next message.
+        """
+        frame = encode_notify(method, params)
+        async with self._turn:
+            with trio.CancelScope() as self._posting:
+                await self._clear()
+                self._rest = memoryview(b"" if self._abandoned else frame)
+                await self._clear()
+
+    def abandon(self) -> None:
+        """Nothing is posted any more: whoever waits for room need not."""
+        self._abandoned = True
+        self._rest = memoryview(b"")
+        self._posting.cancel()
+
+    async def _clear(self) -> None:
+        while not self._flush():
+            await trio.lowlevel.wait_writable(self._sock)
+
+    def _flush(self) -> bool:
+        """Send what is left of a message; whether that was all. What nobody reads is gone."""
+        try:
+            while self._rest:
+                self._rest = self._rest[self._sock.send(self._rest) :]
+        except BlockingIOError:
+            return False
+        except OSError:
+            self._rest = memoryview(b"")
+        return True
 
     def _deliver(self, messages: list[Message]) -> None:
         for message in messages:

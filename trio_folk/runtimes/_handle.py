@@ -33,6 +33,7 @@ from ._control import Announcement, ControlChannel, Refusal, revoked
 from ._jobs import WireJob
 from ._python import PythonJob
 from ._sockets import Sockets
+from ._stream import StreamJob
 from ._talk import Talk
 from ._waiting import CallWait
 
@@ -216,6 +217,13 @@ class SocketWorker(WorkerHandle):
                     hint="see docs/protocol.md, 'stream'",
                 )
             )
+        if isinstance(job, StreamJob) and job.feed is not None and "feed" not in self.features:
+            raise self._told(
+                FolkError(
+                    f"the worker {self.id} takes no more than its request: it has not announced the feature feed",
+                    hint="see docs/protocol.md, 'feed'",
+                )
+            )
         if not self._meta:
             return job  # it has nothing to say
         talk = Talk(job, self._control, self.features)
@@ -321,6 +329,12 @@ class SocketWorker(WorkerHandle):
 
     async def attend(self) -> None:
         """Follow the control channel to its end."""
+        try:
+            await self._attend()
+        finally:
+            self._control.abandon()
+
+    async def _attend(self) -> None:
         try:
             said = await self._control.first()
             if isinstance(said, Announcement):

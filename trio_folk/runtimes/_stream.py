@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..abc import Stream
+from ._feed import Feed, Post
 from ._flow import FIRST, Flow
 from ._jobs import MethodJob
 
@@ -23,18 +24,22 @@ class StreamJob(MethodJob, Stream):
         params: what it is called with.
         limit: the longest frame.
         window: how many items may be on the way or wait.
+        feed: what it is given besides its params, if anything.
 
     Attributes:
         left: whether nobody wants more.
     """
 
-    __slots__ = ("_flow", "_grant", "_window", "left", "sent")
+    __slots__ = ("_flow", "_grant", "_window", "feed", "left", "sent")
 
     streams = True
 
-    def __init__(self, method: str, params: object, limit: int, window: int) -> None:
+    def __init__(
+        self, method: str, params: object, limit: int, window: int, feed: Feed | None = None
+    ) -> None:
         super().__init__(method, params, limit)
         self._window = window
+        self.feed = feed
         self._flow = Flow(window)
         self._grant: Callable[[int], object] | None = None
         self.sent = self.left = False
@@ -54,8 +59,15 @@ class StreamJob(MethodJob, Stream):
         while self._flow:
             self._flow.take()
 
-    def value(self, result: Any) -> None:
+    async def give(self, data: bytes) -> None:
+        if self.feed is None:
+            await super().give(data)
+        else:
+            await self.feed.give(data)
+
+    def value(self, result: Any) -> Any:
         self._grant = None
+        return result
 
     def error(self, error: Any) -> Exception:
         self._grant = None
@@ -63,9 +75,12 @@ class StreamJob(MethodJob, Stream):
 
     # -- what the talk with a worker calls
 
-    def begin(self, grant: Callable[[int], object]) -> int:
-        """It is being sent to a worker, which is told of further credit by `grant`; returns what it has at once."""
+    def begin(self, grant: Callable[[int], object], post: Post) -> int:
+        """It is being sent to a worker, which is told of further credit by `grant`, and is given what it is fed by
+        `post`; returns the credit that it has at once."""
         self._flow = Flow(self._window)
+        if self.feed is not None:
+            self.feed.begin(post)
         self._grant = grant
         self.sent = True
         self._tell()

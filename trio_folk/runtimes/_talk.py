@@ -58,7 +58,9 @@ class Talk:
         if self._reports:
             wishes["progress"] = True
         if self._stream is not None:
-            wishes["stream"] = self._stream.begin(partial(self._grant, msgid))
+            wishes["stream"] = self._stream.begin(partial(self._grant, msgid), partial(self._post, msgid))
+            if self._stream.feed is not None:
+                wishes["feed"] = True
         return self._job.encode(msgid, limit, remaining, wishes)
 
     def hear(self, method: str, params: list[Any], size: int) -> None:
@@ -75,6 +77,10 @@ class Talk:
         match method, params:
             case "folk.item", [_, value] if self._stream is not None:
                 self._stream.put(value, size)
+            case "folk.want", [_, int() as pieces] if (
+                self._stream is not None and self._stream.feed is not None
+            ):
+                self._stream.feed.want(pieces)
             case "folk.progress", [_, int() | float() as done, int() | float() | None as total] if (
                 self._reports
             ):
@@ -88,6 +94,9 @@ class Talk:
         if self._stream is not None and (self._stream.left or not self._cancels):
             return self._control.tell("folk.end", {"msgid": msgid})
         return self._control.cancel(msgid)
+
+    async def _post(self, msgid: int, told: dict[str, object]) -> None:
+        await self._control.post("folk.piece", {"msgid": msgid, **told})
 
     def _grant(self, msgid: int, more: int) -> None:
         self._control.tell("folk.credit", {"msgid": msgid, "credit": more})

@@ -14,6 +14,7 @@ from ..worker._large import has_large, may_be_large
 from ._beside import LargeJob
 from ._buffers import Sharing
 from ._chunks import ChunkJob
+from ._feed import Feed
 from ._jobs import MethodJob
 from ._python import PythonJob
 from ._stream import StreamJob
@@ -30,8 +31,8 @@ class WireRuntime(Runtime):
     def prepare(self, method: str, params: object) -> Job:
         return MethodJob(method, params, self._max_frame)
 
-    def prepare_stream(self, method: str, params: object, *, window: int) -> Stream:
-        return StreamJob(method, params, self._max_frame, window)
+    def prepare_stream(self, method: str, params: object, *, window: int, feed: bool = False) -> Stream:
+        return StreamJob(method, params, self._max_frame, window, Feed() if feed else None)
 
     def prepare_python(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Job:
         if not self.traits.python:

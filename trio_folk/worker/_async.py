@@ -134,6 +134,8 @@ class _Server:
         self.soon: Callable[[Callable[[], None]], object] = lambda fn: fn()
         self._thread = _thread.get_ident()
         running.tell = self._tell_from_any_thread
+        running.write = self._say_from_any_thread
+        running.soon = lambda fn: self.soon(fn)
 
     def from_any_thread(self, fn: Callable[[], None]) -> None:
         """Have a function called in trio's thread."""
@@ -299,6 +301,14 @@ class _Server:
             self._tell(reports)  # now: a method that runs inline lets no task run before it ends
         else:
             self.from_any_thread(partial(self._tell, reports))
+
+    def _say_from_any_thread(self, frame: bytes) -> None:
+        assert self._outbox is not None, "calls run between the beginning and the end of run()"
+        say = partial(self._outbox.send_soon, frame)
+        if _thread.get_ident() == self._thread:
+            say()
+        else:
+            self.from_any_thread(say)
 
     def _tell(self, reports: Reports) -> None:
         """A report takes its place in the line at once: when its call was closed, there is none left to take."""

@@ -22,8 +22,8 @@ import trio
 
 from ._call import Call
 from ._credit import Credit
-from ._dispatch import failure
-from ._stream import Unsent, ended, failed, item_frame, left
+from ._dispatch import failure, success
+from ._stream import Unsent, failed, item_frame, left
 
 __all__ = ["CLOSING", "Stoppable", "holds", "stream_async"]
 
@@ -91,9 +91,11 @@ class _Stream:
                     value = await anext(self._items)
                 else:
                     value = await self._items.athrow(thrown)
-            except (StopIteration, StopAsyncIteration):
+            except (StopIteration, StopAsyncIteration) as stop:
                 await self._pause(more=False)
-                return ended(self._msgid, self._limit)
+                # an asynchronous iterator of ours may say more than that it has ended
+                result = stop.value if isinstance(stop, StopIteration) else next(iter(stop.args), None)
+                return success(self._call, self._msgid, result, self._limit)
             except trio.Cancelled:
                 raise
             except BaseException as exc:

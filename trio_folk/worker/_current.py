@@ -17,7 +17,9 @@ import _thread
 import time
 from _contextvars import ContextVar  # the module around it adds nothing
 
+from .._wire import encode_notify
 from ._credit import Credit
+from ._feed import Feed
 from ._progress import Reports
 
 TYPE_CHECKING = False
@@ -40,6 +42,7 @@ __all__ = [
 ]
 
 CANCEL, END, CREDIT, REVOKE = "folk.cancel", "folk.end", "folk.credit", "folk.revoke"
+PIECE = "folk.piece"
 _REMEMBERED = 1024  # cancellations; those of calls already answered stay until there are so many
 _NO_CONTEXT: Mapping[str, Any] = {}
 _INF = float("inf")
@@ -66,7 +69,10 @@ class Running:
         revoked: what was given back before it came.
         on_cancel: told each cancelled msgid, in the thread that reads the control channel.
         tell: told what a call has to report, in whatever thread reports.
+        write: writes a frame on the task channel, in whatever thread a call runs.
+        soon: calls a function in trio's thread, where trio runs the calls.
         streams: the credit of the calls that give items one by one.
+        feeds: of the calls that are given more than their request.
         reports: of the calls whose callers want to know how far they are.
     """
 
@@ -76,7 +82,10 @@ class Running:
         self.on_cancel: Callable[[int], object] | None = None
         self.tell: Callable[[Reports], object] = Reports.take  # to nobody
         self.cancelled: set[int] = set()
+        self.write: Callable[[bytes], object] = len  # to nobody
+        self.soon: Callable[[Callable[[], None]], object] = lambda fn: fn()
         self.streams: dict[int, Credit] = {}
+        self.feeds: dict[int, Feed] = {}
         self.reports: dict[int, Reports] = {}
         self.revoked: set[int] = set()
         self._settling = _thread.allocate_lock()
@@ -91,6 +100,8 @@ class Running:
             self._end(params)
         elif method == CREDIT:
             self._grant(params)
+        elif method == PIECE:
+            self._feed(params)
 
     def cancel(self, params: object) -> None:
         """The params of ``folk.cancel`` have come."""
@@ -100,9 +111,9 @@ class Running:
         if len(self.cancelled) >= _REMEMBERED:
             self.cancelled.clear()  # nearly all are of calls long answered
         self.cancelled.add(msgid)
-        credit = self.streams.get(msgid)
-        if credit is not None:
-            credit.stir()
+        for waiting in (self.streams.get(msgid), self.feeds.get(msgid)):
+            if waiting is not None:
+                waiting.stir()
         if self.on_cancel is not None:
             self.on_cancel(msgid)
 
@@ -118,6 +129,30 @@ class Running:
         more = params.get("credit") if isinstance(params, dict) else None
         if credit is not None and type(more) is int and more > 0:
             credit.grant(more)
+
+    def _feed(self, params: object) -> None:
+        """Something has come for a call that reads it; or that is over, and then it means nothing."""
+        feed = self.feeds.get(_msgid_in(params) or 0)
+        if feed is None or not isinstance(params, dict):
+            return
+        piece = params.get("data")
+        if type(piece) is bytes and piece:
+            feed.put(piece)
+        if params.get("end") is True:
+            feed.end()
+
+    def note_feed(self, msgid: int) -> None:
+        """This call is given more than its request, when it asks for it."""
+        self.feeds[msgid] = feed = Feed(msgid, self.cancelled)
+        feed.want = lambda pieces: self._want(msgid, pieces)
+
+    def _want(self, msgid: int, pieces: int) -> None:
+        frame = encode_notify("folk.want", [msgid, pieces])
+        reports = self.reports.get(msgid)
+        if reports is None:
+            self.write(frame)
+        else:
+            reports.alone(self.write, frame)
 
     def note_stream(self, msgid: int, credit: int) -> None:
         """This call gives items one by one, so many before it needs more credit."""
@@ -166,6 +201,8 @@ class Running:
         self._circumstances.pop(msgid, None)
         if self.streams:
             self.streams.pop(msgid, None)
+        if self.feeds:
+            self.feeds.pop(msgid, None)
 
     def close_reports(self, msgid: int) -> bytes:
         """No more is told of this call; returns what belongs in front of its reply."""
@@ -241,6 +278,41 @@ class CurrentCall:
         """
         if self._msgid in self._running.cancelled:
             raise CallCancelled("the caller has cancelled this call")
+
+    def receive(self) -> bytes:
+        """The next piece of what the caller feeds this call (``pool.stream(..., feed=...)``), or ``b""`` at its end.
+
+        Waits for it; nothing is sent before it is asked for, and a bounded number of pieces ahead. For synchronous
+        methods; asynchronous ones await `areceive`.
+
+        Raises:
+            CallCancelled: the caller has given the call up, or cannot give the rest. Let it pass.
+            RuntimeError: the call is not fed.
+        """
+        piece = self._feed().wait()
+        if piece is None:
+            raise CallCancelled("the caller has cancelled this call")
+        return piece
+
+    async def areceive(self) -> bytes:
+        """As `receive`, for asynchronous methods.
+
+        A checkpoint if it waits. Cancellation loses nothing: the next call gets what came meanwhile.
+        """
+        from ._async_feed import next_piece
+
+        return await next_piece(self._feed(), self._running.soon)
+
+    @property
+    def fed(self) -> bool:
+        """Whether the caller feeds this call."""
+        return self._msgid in self._running.feeds
+
+    def _feed(self) -> Feed:
+        feed = self._running.feeds.get(self._msgid)
+        if feed is None:
+            raise RuntimeError("this call is not fed: its caller passes feed=... to pool.stream()")
+        return feed
 
     def progress(self, done: float, total: float | None = None) -> None:
         """Tell the caller how far this call is, if he asked: ``pool.execute(..., progress=callback)``.

@@ -146,6 +146,8 @@ def unwrap(request: Request, running: Running, limit: int) -> Request | bytes:
             message = f"the credit of a stream is an integer from 1, not {credit!r:.100}"
             return error_frame(request.msgid, error_map(INVALID_PARAMS, message), limit)
         running.note_stream(request.msgid, credit)
+    if told.get("feed") is True:
+        running.note_feed(request.msgid)
     if told.get("progress") is True:
         running.note_reports(request.msgid)
     return request._replace(method=told["method"], params=told.get("params"))

@@ -18,7 +18,7 @@ from __future__ import annotations
 from .._errors import FrameTooLarge
 from .._wire import encode_notify, encode_response
 from ._current import CallCancelled
-from ._dispatch import cancelled, error_frame, failure, method_call, unsendable
+from ._dispatch import cancelled, error_frame, failure, method_call, success, unsendable
 from ._failures import INVALID_PARAMS, Refused, error_map, message_of
 
 TYPE_CHECKING = False
@@ -59,8 +59,8 @@ def stream(
     while credit.wait():
         try:
             value = next(items)
-        except StopIteration:
-            return ended(msgid, limit)
+        except StopIteration as stop:
+            return success(call, msgid, stop.value, limit)
         except BaseException as exc:
             return failed(call, msgid, exc, credit, limit)
         try:

@@ -47,6 +47,7 @@ def serve_blocking(
     os.set_blocking(task_fd, True)
     only(running)
     running.tell = lambda reports: _tell(task_fd, reports)
+    running.write = lambda frame: write_whole(task_fd, frame)
     decoder = MessageDecoder(limit)
     functions = Functions(buffers)
     try:

@@ -33,7 +33,7 @@ else:
 
 __all__ = ["Method", "Worker", "ready_params"]
 
-FEATURES = ("python", "cancel", "meta", "stream", "progress")
+FEATURES = ("python", "cancel", "meta", "stream", "progress", "feed")
 _ONE_BY_ONE = ("order", "revoke")
 _SHARING = ("buffers",)
 _RESERVED = "folk."
