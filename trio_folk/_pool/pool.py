@@ -71,6 +71,11 @@ class WorkerPool:
         """Its name, which begins the id of each of its workers."""
         return self._core.name
 
+    @property
+    def draining(self) -> bool:
+        """Whether it takes no more calls: it drains, or its block is being left."""
+        return self._core.closing
+
     async def execute(
         self,
         method: str,

@@ -22,6 +22,7 @@ import math
 import os
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from typing import Any, Protocol
 
@@ -43,18 +44,31 @@ from ._worker import Worker
 __all__ = ["HasFileno", "run", "serve"]
 
 
-def run(worker: Worker, task_fd: int, limit: int, running: Running, buffers: Buffers | None = None) -> None:
+def run(
+    worker: Worker,
+    task_fd: int,
+    limit: int,
+    running: Running,
+    buffers: Buffers | None = None,
+    begin: Callable[[], bool] = lambda: True,
+) -> None:
     """Be the whole program of a worker process: `serve` until its end.
+
+    Args:
+        begin: called when it can serve; whether anybody is there.
 
     Raises:
         ProtocolError: what came is not the protocol.
+        TargetError: what stands around the worker's calls failed to start.
     """
 
     async def main() -> None:
         server = _Server(worker, task_fd, limit, False, running, buffers)
         server.soon = server.from_any_thread
         running.on_cancel = lambda msgid: server.soon(partial(server.cancel, msgid))
-        await server.run()
+        async with worker._around() if worker._around is not None else nullcontext():
+            if begin():
+                await server.run()
 
     trio.run(main)
 
@@ -93,7 +107,8 @@ async def serve(
     running = Running()
     server = _Server(worker, _number(task), limit, in_process, running)
     running.on_cancel = server.cancel
-    await server.run(None if control is None else _number(control))
+    async with worker._around() if worker._around is not None else nullcontext():
+        await server.run(None if control is None else _number(control))
 
 
 def _number(channel: HasFileno | int) -> int:

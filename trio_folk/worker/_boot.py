@@ -28,6 +28,10 @@ from ._target import TargetError, load_target
 from ._watchdog import watch
 from ._worker import Worker, ready_params
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 __all__ = ["main"]
 
 _TEXT = 65536  # characters of a message or traceback
@@ -58,13 +62,17 @@ def main(argv: list[str]) -> int:
     except TargetError as error:
         _say(control_fd, _failed(error, limit))
         return 1
-    ready = ready_params(worker, shares=buffers is not None)
-    if not _say(control_fd, encode_notify("control.ready", ready, limit)):
+    ready = encode_notify("control.ready", ready_params(worker, shares=buffers is not None), limit)
+    late = worker._around is not None  # it has to start something before it can serve
+    if not late and not _say(control_fd, ready):
         return 0
     if target is None:
         _warm_up()
     try:
-        _serve(worker, task_fd, limit, running, buffers)
+        _serve(worker, task_fd, limit, running, buffers, lambda: not late or _say(control_fd, ready))
+    except TargetError as error:
+        _say(control_fd, _failed(error, limit))
+        status = 1
     except ProtocolError as error:
         status = _complain(f"the parent broke the protocol: {error}")
     else:
@@ -116,13 +124,20 @@ def _warm_up() -> None:
     import pickle  # noqa: F401
 
 
-def _serve(worker: Worker, task_fd: int, limit: int, running: Running, buffers: Buffers | None) -> None:
+def _serve(
+    worker: Worker,
+    task_fd: int,
+    limit: int,
+    running: Running,
+    buffers: Buffers | None,
+    begin: Callable[[], bool],
+) -> None:
     if not worker.needs_trio:
         serve_blocking(worker, task_fd, limit, running, buffers)
         return
     from ._async import run
 
-    run(worker, task_fd, limit, running, buffers)
+    run(worker, task_fd, limit, running, buffers, begin)
 
 
 def _descriptor(variable: str) -> int:

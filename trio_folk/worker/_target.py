@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import ModuleType
 
-__all__ = ["TargetError", "import_named", "load_target"]
+__all__ = ["TargetError", "import_named", "load_named", "load_target"]
 
 
 class TargetError(Exception):
@@ -37,6 +37,20 @@ def load_target(target: str) -> Worker:
     Raises:
         TargetError: there is none.
     """
+    found = load_named(target)
+    if not isinstance(found, Worker):
+        module = sys.modules[target.partition(":")[0]]
+        message = f"{target!r} is {_article(found)}, not a trio_folk.worker.Worker{_workers_of(module)}"
+        raise TargetError("TypeError", message)
+    return found
+
+
+def load_named(target: str) -> object:
+    """What ``module:object`` names, whatever that is.
+
+    Raises:
+        TargetError: there is no such thing.
+    """
     module_name, _, path = target.partition(":")
     if not all(part.isidentifier() for part in (*module_name.split("."), *path.split("."))):
         message = f"a target is written 'module:object', e.g. 'myapp.jobs:worker', not {target!r}"
@@ -45,9 +59,6 @@ def load_target(target: str) -> Worker:
     found: object = module
     for name in path.split("."):
         found = _attribute(found, name, module, target)
-    if not isinstance(found, Worker):
-        message = f"{target!r} is {_article(found)}, not a trio_folk.worker.Worker{_workers_of(module)}"
-        raise TargetError("TypeError", message)
     return found
 
 
@@ -60,6 +71,8 @@ def import_named(name: str) -> ModuleType:
     try:
         __import__(name)
         return sys.modules[name]
+    except TargetError:
+        raise  # a module of ours, which has a target of its own
     except BaseException as exc:  # SystemExit too: a script without a __main__ guard ends in sys.exit()
         users = exc.__traceback__.tb_next if exc.__traceback__ is not None else None
         message = f"the module {name!r} could not be imported: {message_of(exc)}{_near_module(exc)}"

@@ -21,6 +21,7 @@ from ._call import Call
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from contextlib import AbstractAsyncContextManager
     from contextvars import ContextVar
     from typing import Any, TypeVar, overload
 
@@ -31,7 +32,7 @@ else:
         return fn
 
 
-__all__ = ["Method", "Worker", "ready_params"]
+__all__ = ["Method", "Worker", "is_async", "ready_params"]
 
 FEATURES = ("python", "cancel", "meta", "stream", "progress", "feed")
 _ONE_BY_ONE = ("order", "revoke")
@@ -80,6 +81,7 @@ class Worker:
         self._concurrency = concurrency
         self._context = {variable.name: variable for variable in context}
         self._methods: dict[str, Method] = {"echo": Method("echo", echo, raw=True)}
+        self._around: Callable[[], AbstractAsyncContextManager[None]] | None = None
 
     @property
     def concurrency(self) -> int:
@@ -140,6 +142,12 @@ class Worker:
         self._methods[name] = Method(name, fn, raw)
         return fn
 
+    def _serve_around(self, name: str, service: Any) -> None:
+        """Offer ``service.serve`` as a stream of asynchronous items, with ``service.around()`` around all calls."""
+        self._methods[name] = method = Method(name, service.serve, raw=True)
+        method.is_async = method.streams = True
+        self._around = service.around
+
     def __repr__(self) -> str:
         return f"<Worker concurrency={self._concurrency}, methods: {', '.join(sorted(self._methods))}>"
 
@@ -160,6 +168,11 @@ def ready_params(worker: Worker, *, in_process: bool = False, shares: bool = Fal
 def echo(params: object) -> object:
     """The params, as they came."""
     return params
+
+
+def is_async(fn: Any) -> bool:
+    """Whether a function is a coroutine function, through partial() and objects that are called."""
+    return bool(_flags(fn) & _COROUTINE)
 
 
 def _flags(fn: Any) -> int:
