@@ -1,4 +1,4 @@
-"""The command line: ``trio-folk map`` and ``trio-folk doctor``.
+"""The command line: ``trio-folk map``, ``trio-folk serve`` and ``trio-folk doctor``.
 
 Workers import `remote` from this room and must not pay for argparse or trio: everything else is imported when
 a command begins.

@@ -49,6 +49,25 @@ them. It is silent when it lives and does not answer within half a second.
 exit status: 0 all that are there answered, or start; 1 some are stale or silent.
 """
 
+SERVE = """\
+Serve a web application: WSGI, ASGI, a worker with http.handle, or a script of PHP.
+
+Its requests run in a pool of supervised worker processes; a crash of one is a 502
+for its own requests and nobody else's.
+"""
+SERVE_EXAMPLES = """\
+examples:
+  trio-folk serve mysite:app
+  trio-folk serve 'mysite:create_app()' --bind 0.0.0.0:80 --bind unix:/run/site.sock --workers 8
+  trio-folk serve mysite:app --watch src/ --access-log
+  trio-folk serve public/worker.php
+
+signals: SIGTERM or SIGINT stops gracefully, a second one at once; SIGHUP brings in new code.
+Under systemd it takes the sockets of its unit, and says when it is ready.
+
+exit status: 0 it was stopped; 2 wrong usage, or it could not begin.
+"""
+
 
 def run(argv: Sequence[str] | None) -> int:
     """Parse, then run the command; returns the exit status."""
@@ -66,6 +85,10 @@ def run(argv: Sequence[str] | None) -> int:
         from .backends import backends
 
         return backends(options.directory, json_wanted=options.json, clean=options.clean)
+    if options.command == "serve":
+        from .serve import ServeSettings, run_serve
+
+        return run_serve(ServeSettings.of(options))
     from .map import Settings, run_map
 
     return run_map(Settings.of(options))
@@ -125,7 +148,56 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
     backends.add_argument("--json", action="store_true", help="as JSON")
     backends.add_argument("--clean", action="store_true", help="remove what dead ones left behind")
     backends.add_argument("--directory", metavar="DIR", help="where they are, if not where they usually are")
-    return parser, {"map": mapper, "doctor": doctor, "backends": backends}
+    server = commands.add_parser(
+        "serve",
+        help="serve a web application",
+        description=SERVE,
+        epilog=SERVE_EXAMPLES,
+        formatter_class=as_written,
+    )
+    _add_serve(server)
+    return parser, {"map": mapper, "doctor": doctor, "backends": backends, "serve": server}
+
+
+def _add_serve(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    whole, seconds, size = _number(int, 1), _number(float, 0, above=True), _number(float, 0, above=True)
+    add("target", metavar="TARGET", help="module:app, module:factory() or the path of a .php script")
+    add(
+        "--bind",
+        action="append",
+        default=[],
+        metavar="ADDRESS",
+        help="host:port, [v6]:port or unix:path (127.0.0.1:8000); may be given again",
+    )
+    add(
+        "--interface", choices=["auto", "wsgi", "asgi"], default="auto", help="what the application is (auto)"
+    )
+    add("--workers", type=whole, metavar="N", help="worker processes; as many as this process may use CPUs")
+    add("--concurrency", type=whole, metavar="N", help="requests at once in a worker (ASGI 16, WSGI 1)")
+    add("--fork", action="store_true", help="fork workers from one process that has imported the application")
+    add("--timeout", type=seconds, default=60.0, metavar="S", help="seconds that a request may run: 504 (60)")
+    add(
+        "--queue-timeout",
+        type=_number(float, 0),
+        default=10.0,
+        metavar="S",
+        help="seconds that it may wait for a worker: 503 (10)",
+    )
+    add("--max-queue", type=whole, default=math.inf, metavar="N", help="requests that may wait: 503 beyond")
+    add("--max-body", type=size, default=1024.0, metavar="MB", help="longest request body: 413 (1024)")
+    add("--boot-timeout", type=seconds, default=30.0, metavar="S", help="seconds for a worker's start (30)")
+    add("--drain-timeout", type=seconds, default=30.0, metavar="S", help="seconds to finish what runs (30)")
+    add("--max-jobs", type=whole, default=math.inf, metavar="N", help="replace a worker after N requests")
+    add("--memory", type=size, default=math.inf, metavar="MB", help="replace a worker that grew beyond this")
+    add(
+        "--watch", action="append", default=[], metavar="PATH", help="reload when this file or folder changes"
+    )
+    add("--root-path", default="", metavar="PATH", help="where a proxy has mounted the application")
+    add("--cert", metavar="FILE", help="certificate, for TLS")
+    add("--key", metavar="FILE", help="and its key")
+    add("--access-log", action="store_true", help="a line on standard output for each request")
+    add("--no-probes", action="store_true", help="no /healthz and /readyz of its own")
 
 
 def _add_map(parser: argparse.ArgumentParser) -> None:

@@ -97,7 +97,7 @@ async def serve(
     name: str = "http",
     task_status: trio.TaskStatus[Site] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve a web application in a pool: ``site = await nursery.start(serve, "mysite:app")``. Needs ``trio-folk[http]``.
+    """Serve a web application in a pool: ``site = await nursery.start(serve, "mysite:app")``. Needs hypercorn.
 
     It has started when the first worker is ready and connections are taken. It returns when `stop` was set and what
     ran then has ended, or ``drain_timeout`` was over.
