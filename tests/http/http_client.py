@@ -44,7 +44,7 @@ async def serving(app: Any, **settings: Any) -> AsyncIterator[Site]:
             site: Site = await nursery.start(partial(serve, app, stop=stop, **settings))
             yield site
             stop.set()
-            while not nursery.child_tasks == set():
+            while nursery.child_tasks:
                 await trio.sleep(0.01)
 
 

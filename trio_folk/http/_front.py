@@ -23,7 +23,7 @@ from ._config import HttpConfig
 from ._ear import Ear
 from ._reply import Reply
 from ._request import ClientGone, Refused, as_handled, understood
-from ._response import Head, body_of, head_of
+from ._response import Head, body_of, head_of, piece_of
 from ._statuses import outcome_of
 
 __all__ = ["HANDLE", "IN_REQUEST", "SERVE", "HttpFront"]
@@ -128,13 +128,12 @@ class HttpFront:
         rest = None if ear.complete else ear
         async with self._pool.stream(SERVE, request, feed=rest) as items:
             async for item in items:
-                if not reply.begun:
-                    await reply.begin(head_of(item))
-                data, last = (
-                    (item, False) if isinstance(item, bytes) else (body_of(item), item.get("last") is True)
-                )
+                head = None if reply.begun else head_of(item)
+                data, last = piece_of(item)
                 if last:
                     ear.let_go()
+                if head is not None:
+                    await reply.begin(head)
                 await reply.piece(data, last=last)
         ear.let_go()
         if not reply.begun:

@@ -25,7 +25,7 @@ import attrs
 from .._errors import ProtocolError
 from ._request import HOP_BY_HOP
 
-__all__ = ["Head", "body_of", "head_of"]
+__all__ = ["Head", "body_of", "head_of", "piece_of"]
 
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
@@ -98,6 +98,19 @@ def body_of(answer: Mapping[str, Any]) -> bytes:
                 raise ProtocolError(f"the body of a response is not what it says, base64: {error}") from None
         case encoding:
             raise ProtocolError(f"the body of a response is encoded as {encoding!r:.100}, which nobody knows")
+
+
+def piece_of(item: Any) -> tuple[bytes, bool]:
+    """The bytes in an item of a response, and whether it says that no more follow.
+
+    Raises:
+        ProtocolError: it is no such item.
+    """
+    if isinstance(item, bytes):
+        return item, False
+    if not isinstance(item, Mapping):
+        raise ProtocolError(f"a piece of a response is bytes or a map, not {item!r:.100}")
+    return body_of(item), item.get("last") is True
 
 
 def _pairs(headers: Any) -> Iterator[tuple[Any, Any]]:

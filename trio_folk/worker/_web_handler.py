@@ -38,7 +38,8 @@ def _as_handled(request: dict[str, Any], body: bytes) -> dict[str, Any]:
     headers: dict[str, str] = {}
     for name, value in request["headers"]:
         known, text = _text(name), _text(value)
-        headers[known] = f"{headers[known]}, {text}" if known in headers else text
+        mark = "; " if known == "cookie" else ", "
+        headers[known] = f"{headers[known]}{mark}{text}" if known in headers else text
     uri = request["path"] + (b"?" + request["query"] if request["query"] else b"")
     return {"method": request["method"], "uri": _text(uri), "headers": headers, "body": body}
 
