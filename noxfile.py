@@ -121,6 +121,14 @@ def explore(session: nox.Session) -> None:
 
 
 @nox.session
+def http(session: nox.Session) -> None:
+    """A site under load while its workers are killed and reloaded, and a gigabyte each way; wants wrk."""
+    session.install("-e", ".[test]")
+    session.run("pytest", "tests/http")
+    session.run("python", "tests/http/http_load.py", *session.posargs)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """The benchmarks, beside the peers; on an idle machine, or the numbers mean nothing."""
     session.install(*PEERS, "numpy", "matplotlib", "-e", ".")

@@ -34,11 +34,11 @@ class Answer:
 
 
 @asynccontextmanager
-async def serving(app: Any, **settings: Any) -> AsyncIterator[Site]:
+async def serving(app: Any, *, bound: float = BOUND, **settings: Any) -> AsyncIterator[Site]:
     """A site on a port of its own; stopped gracefully at the end, within the bound."""
     stop = trio.Event()
     async with trio.open_nursery() as nursery:
-        with trio.fail_after(BOUND):
+        with trio.fail_after(bound):
             settings.setdefault("bind", "127.0.0.1:0")
             settings.setdefault("slots", 1)
             site: Site = await nursery.start(partial(serve, app, stop=stop, **settings))
@@ -62,9 +62,10 @@ async def ask(
     body: bytes | AsyncIterator[bytes] = b"",
     headers: Mapping[str, str] | None = None,
     keep: bool = True,
+    bound: float = BOUND,
 ) -> Answer:
     """One request on a connection of its own."""
-    with trio.fail_after(BOUND):
+    with trio.fail_after(bound):
         async with await connect(site) as stream:
             return await converse(stream, path, method=method, body=body, headers=headers, keep=keep)
 
