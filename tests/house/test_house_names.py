@@ -18,7 +18,7 @@ import pytest
 import trio_folk
 from trio_folk._errors import FolkError
 
-PUBLIC = ["trio_folk", "trio_folk.abc", "trio_folk.worker", "trio_folk.testing", "trio_folk.broker"]
+PUBLIC = [f"trio_folk{room}" for room in ("", ".abc", ".worker", ".testing", ".broker", ".http")]
 SAMPLES: dict[str, Any] = {
     "message": "it broke",
     "code": -32603,

@@ -1,6 +1,6 @@
 """Load: a site that is reloaded and whose workers are killed while it is asked; and bodies far larger than any memory.
 
-``nox -s http`` runs this for a minute, with wrk and a gigabyte; the tests run it for seconds, with a client of their own.
+``nox -s http`` runs this for a minute, with wrk and a gigabyte; the tests for seconds, with a client of their own.
 
     python tests/http/http_load.py [--seconds 60] [--megabytes 1024]
 """
@@ -31,6 +31,7 @@ from trio_folk.http._serving import Site
 
 PROMISED = {200, 502, 503, 504}
 PIECE = b"z" * 65536
+SLOW = "/sleeps/0.005"  # seconds: a worker that is killed was mostly serving somebody
 CONNECTIONS = 16
 
 WRK = """
@@ -84,7 +85,7 @@ async def _ask_on(site: Site, until: float, done: dict[str, Any]) -> None:
     async with await connect(site) as stream:
         http = h11.Connection(h11.CLIENT)
         while trio.current_time() < until:
-            answer = await converse(stream, connection=http)
+            answer = await converse(stream, SLOW, connection=http)
             done["statuses"][answer.status] += 1
             if not answer.whole:
                 done["errors"] += 1
@@ -122,7 +123,7 @@ async def _wrk(site: Site, seconds: float) -> dict[str, Any]:
         script.flush()
         options = ("-t1", f"-c{CONNECTIONS}", f"-d{seconds:g}s", "--timeout", "30s", "-s", script.name)
         finished = await trio.run_process(
-            [program, *options, f"http://{site.addresses[0]}/"], capture_stdout=True, check=True
+            [program, *options, f"http://{site.addresses[0]}{SLOW}"], capture_stdout=True, check=True
         )
     line = next(each for each in finished.stdout.decode().splitlines() if each.startswith("JSON "))
     told = json.loads(line[5:])

@@ -13,6 +13,7 @@ async def test_no_connection_breaks_while_workers_die_and_are_replaced() -> None
     assert set(done["statuses"]) <= PROMISED
     assert done["statuses"][200] > done["statuses"].total() / 2
     assert done["kills"] > 0
+    assert done["statuses"][502] <= done["kills"]
 
 
 @pytest.mark.parametrize("target", ["http_apps:wsgi", "http_apps:asgi"])

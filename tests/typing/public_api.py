@@ -6,14 +6,16 @@ when it no longer is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from functools import partial
 from typing import Any, assert_type
 
 import outcome
 import trio
 
 import trio_folk
+import trio_folk.http
 import trio_folk.testing
 from trio_folk import ForkRuntime, MixedRuntime, PipeRuntime, PoolConfig, WorkerPool
 from trio_folk.abc import Key, Router
@@ -149,3 +151,24 @@ async def leaks() -> None:
 
 def refused() -> None:
     trio_folk.open_pool("myapp.jobs:worker")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+async def feed(pool: WorkerPool, source: AsyncIterator[bytes]) -> None:
+    async with pool.stream("store", ["name"], feed=source) as items:
+        assert_type([item async for item in items], list[Any])
+        assert_type(items.result, Any)
+    pool.stream("store", feed=b"bytes")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+async def http(nursery: trio.Nursery, pool: WorkerPool) -> None:
+    runtime = trio_folk.http.application("mysite:app", interface="wsgi", concurrency=2)
+    assert_type(runtime, PipeRuntime | trio_folk.ForkRuntime)
+    trio_folk.http.application("mysite:app", interface="cgi")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    limits = assert_type(trio_folk.http.HttpConfig(max_body=10, health=None), trio_folk.http.HttpConfig)
+    assert_type(trio_folk.http.HttpFront(pool, config=limits), trio_folk.http.HttpFront)
+    site: trio_folk.http.Site = await nursery.start(
+        partial(trio_folk.http.serve, runtime, bind=["127.0.0.1:0"], http=limits)
+    )
+    assert_type(site.addresses, tuple[str, ...])
+    assert_type(site.pool, WorkerPool)
+    await trio_folk.http.serve("mysite:app", stop=trio.Event(), watch=["src/"])

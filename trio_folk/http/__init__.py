@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from ._config import HttpConfig as HttpConfig
 from ._front import HttpFront as HttpFront
+from ._serving import Site as Site
 from ._serving import application as application
 from ._serving import serve as serve
 
-__all__ = ["HttpConfig", "HttpFront", "application", "serve"]
+__all__ = ["HttpConfig", "HttpFront", "Site", "application", "serve"]

@@ -71,8 +71,6 @@ def import_named(name: str) -> ModuleType:
     try:
         __import__(name)
         return sys.modules[name]
-    except TargetError:
-        raise  # a module of ours, which has a target of its own
     except BaseException as exc:  # SystemExit too: a script without a __main__ guard ends in sys.exit()
         users = exc.__traceback__.tb_next if exc.__traceback__ is not None else None
         message = f"the module {name!r} could not be imported: {message_of(exc)}{_near_module(exc)}"
@@ -101,6 +99,8 @@ def _near_module(exc: BaseException) -> str:
 def _attribute(owner: object, name: str, module: ModuleType, target: str) -> object:
     try:
         return getattr(owner, name)
+    except TargetError:
+        raise  # a module of ours, which has a target of its own
     except Exception as exc:
         where = f"the module {module.__name__!r}" if owner is module else f"{target!r}: {_article(owner)}"
         names: Iterable[str] = [each for each in dir(owner) if not each.startswith("__")]

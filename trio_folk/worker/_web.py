@@ -7,6 +7,8 @@ environment, is looked at here, and what it turns out to be decides how it is ca
     FOLK_HTTP_INTERFACE     wsgi, asgi, or auto
     FOLK_HTTP_CONCURRENCY   how many requests at once; absent: 1, and for ASGI `AT_ONCE`
 
+The worker itself, `worker`, is made when it is first asked for.
+
 Knows targets and what kinds of them there are. Does not know environs, scopes or bodies.
 Picture: docs/design/http.md
 """
@@ -22,7 +24,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["AT_ONCE", "SERVE", "web_worker", "worker"]
+__all__ = ["AT_ONCE", "SERVE", "web_worker"]
 
 SERVE = "http.serve"
 HANDLE = "http.handle"
@@ -87,11 +89,15 @@ def _around_handler(worker: Worker, target: str) -> Worker:
     return worker
 
 
+def __getattr__(name: str) -> Any:
+    if name != "worker":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = worker = _from_environment()
+    return worker
+
+
 def _from_environment() -> Worker:
     target = os.environ.pop("FOLK_HTTP_APP", "")
     interface = os.environ.pop("FOLK_HTTP_INTERFACE", "auto")
     concurrency = os.environ.pop("FOLK_HTTP_CONCURRENCY", "")
     return web_worker(target, interface, int(concurrency) if concurrency.isdecimal() else None)
-
-
-worker = _from_environment()
