@@ -57,6 +57,7 @@ def test_a_request_goes_on_without_what_belongs_to_its_connection() -> None:
         (400, scope((b"content-length", b"-1"))),
         (400, scope((b"content-length", b"1"), (b"content-length", b"2"))),
         (400, scope((b"content-length", b"9" * 19))),
+        (400, scope((b"content-length", b"3"), (b"transfer-encoding", b"chunked"))),
         (400, scope(path=b"example.com:80")),
     ],
 )

@@ -162,3 +162,15 @@ async def test_a_method_that_is_not_fed_says_so() -> None:
                     assert [item async for item in items] == []
             with pytest.raises(TypeError, match="asynchronous iterable"):
                 pool.stream("digest", feed=b"bytes")  # type: ignore[arg-type]
+
+
+async def test_a_task_of_this_process_cannot_wait_for_what_it_is_fed() -> None:
+    """It would hold up whoever feeds it, for ever; an asynchronous method can."""
+    from worker_feed_jobs import eager
+
+    async with trio_folk.open_pool(trio_folk.TaskRuntime(eager), slots=1) as pool:
+        with trio.fail_after(BOUND):
+            with pytest.raises(trio_folk.ApplicationError, match="await areceive"):
+                await fed(pool, "digest", source(1))
+            total, _, _ = await fed(pool, "adigest", source(3))
+            assert total == 3 * len(PIECE)

@@ -38,6 +38,7 @@ _GROUP = 4  # PIDFD_SIGNAL_PROCESS_GROUP
 _EXTRAS = {
     "rich": ("cli", "`trio-folk map` shows a bar, else a plain counter"),
     "cloudpickle": ("closures", "lambdas, closures and functions of __main__ can be sent to workers"),
+    "hypercorn": ("http", "`trio-folk serve` serves web applications"),
     "watchfiles": ("watch", "`pool.watch` and `trio-folk map --watch` follow what is saved"),
 }
 

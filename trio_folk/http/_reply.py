@@ -21,6 +21,9 @@ from ._statuses import Outcome
 
 __all__ = ["Reply"]
 
+# Servers differ in what they raise; hypercorn closes a connection while another task of its own still sends.
+_NOBODY_THERE = (OSError, trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError)
+
 
 class Reply:
     """One response.
@@ -90,4 +93,6 @@ class Reply:
             with trio.fail_after(self._timeout):
                 await self._send(message)
         except trio.TooSlowError:
+            raise ClientGone from None
+        except _NOBODY_THERE:
             raise ClientGone from None

@@ -96,6 +96,8 @@ def _length(headers: Headers) -> int:
     if not told:
         return 0
     value = told.pop()
+    if any(name.lower() == b"transfer-encoding" for name, _ in headers):  # two ends: RFC 9112, 6.1
+        raise Refused(400, "the body has a length and comes in chunks")
     if told or not value.isdigit() or len(value) > 18:
         raise Refused(400, "the length of the body makes no sense")
     return int(value)

@@ -61,7 +61,7 @@ class ContractBase:
     pytestmark: ClassVar[list[pytest.MarkDecorator]] = [pytest.mark.trio]
     methods: frozenset[str] = frozenset(
         {"echo", "add", "fail", "pid", "sleep", "spin", "exit_with", "blob", "type_name", "unspeakable"}
-        | {"count", "half"}
+        | {"count", "half", "gather"}
     )
     max_frame: int = MAX_FRAME
     sleep_can_be_stopped: bool | None = None

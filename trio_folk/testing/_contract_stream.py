@@ -101,6 +101,22 @@ class StreamContract(ContractBase):
             with pytest.raises(ApplicationError, match="stream"):
                 await self.call(runtime, handle, "count", [3])
 
+    @needs("gather")
+    async def test_a_call_is_fed_what_it_asks_for(self) -> None:
+        """All of it, in order, and the end; its result is what execute returns. Where workers announce ``feed``."""
+        runtime = self.make_runtime()
+        async with self.ready(runtime) as handle:
+            if "feed" not in handle.features or not runtime.traits.processes:
+                return  # a task of this process cannot wait for us
+            for pieces in ([], [b"x"] * 40, [b"y" * 200_000]):
+                stream = runtime.prepare_stream("gather", None, window=3, feed=True)
+                items: list[Any] = []
+                stream.on_news = lambda stream=stream, items=items: _take_all(stream, items)
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(_give, stream, pieces)
+                    assert await handle.execute(stream) == len(b"".join(pieces))
+                assert sum(items) == len(b"".join(pieces))
+
     @needs("half", "count")
     async def test_reports_come_before_the_reply(self) -> None:
         """The last one always; and beside the items of a stream."""
@@ -122,6 +138,17 @@ class StreamContract(ContractBase):
             await self.read(handle, stream, items)
             assert items == [0, 1, 2]
             assert told[-1] == (3, 3)
+
+
+async def _give(stream: Stream, pieces: list[bytes]) -> None:
+    for piece in pieces:
+        await stream.give(piece)
+    await stream.give(b"")
+
+
+def _take_all(stream: Stream, items: list[Any]) -> None:
+    while stream.waiting:
+        items.append(stream.take())
 
 
 async def _when(stream: Stream, number: int) -> None:

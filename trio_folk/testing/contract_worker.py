@@ -16,7 +16,7 @@ from trio_folk.worker import Worker, current_call
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Generator, Iterator
 
 __all__ = ["async_worker", "worker"]
 
@@ -107,6 +107,17 @@ async def count_async(number: int) -> AsyncIterator[int]:
     for each in range(number):
         await trio.lowlevel.checkpoint()
         yield each
+
+
+@worker.method
+@async_worker.method
+def gather() -> Generator[int, None, int]:
+    """The size of each piece that it is fed; returns how many bytes they were."""
+    total = 0
+    while piece := current_call().receive():
+        total += len(piece)
+        yield len(piece)
+    return total
 
 
 @worker.method

@@ -150,6 +150,7 @@ class _Server:
         self._thread = _thread.get_ident()
         running.tell = self._tell_from_any_thread
         running.write = self._say_from_any_thread
+        running.may_block = not in_process
         running.soon = lambda fn: self.soon(fn)
 
     def from_any_thread(self, fn: Callable[[], None]) -> None:

@@ -71,6 +71,7 @@ class Running:
         tell: told what a call has to report, in whatever thread reports.
         write: writes a frame on the task channel, in whatever thread a call runs.
         soon: calls a function in trio's thread, where trio runs the calls.
+        may_block: whether synchronous code may wait for its caller, who is not in the same thread.
         streams: the credit of the calls that give items one by one.
         feeds: of the calls that are given more than their request.
         reports: of the calls whose callers want to know how far they are.
@@ -84,6 +85,7 @@ class Running:
         self.cancelled: set[int] = set()
         self.write: Callable[[bytes], object] = len  # to nobody
         self.soon: Callable[[Callable[[], None]], object] = lambda fn: fn()
+        self.may_block = True
         self.streams: dict[int, Credit] = {}
         self.feeds: dict[int, Feed] = {}
         self.reports: dict[int, Reports] = {}
@@ -289,7 +291,13 @@ class CurrentCall:
             CallCancelled: the caller has given the call up, or cannot give the rest. Let it pass.
             RuntimeError: the call is not fed.
         """
-        piece = self._feed().wait()
+        feed = self._feed()
+        if not self._running.may_block:
+            raise RuntimeError(
+                "a synchronous method cannot wait for what it is fed in a task of its caller's own thread: "
+                "make it asynchronous, and await areceive()"
+            )
+        piece = feed.wait()
         if piece is None:
             raise CallCancelled("the caller has cancelled this call")
         return piece

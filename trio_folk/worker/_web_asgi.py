@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, NoReturn
 from urllib.parse import unquote_to_bytes
@@ -30,9 +30,7 @@ from ._web_wsgi import LARGEST, SMALL
 
 __all__ = ["Asgi"]
 
-App = Callable[
-    [dict[str, Any], Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Awaitable[None]
-]
+App = Callable[..., Any]
 _LAST_STEPS = 2  # turns that an application gets to end, after it has sent its last
 
 
