@@ -186,9 +186,14 @@ async def test_a_client_that_leaves_cancels_its_call() -> None:
     """While the body comes, and after it."""
     async with front_of() as (front, pool):
         http_apps.SEEN.clear()
-        for body, end in (([b"unfinished"], False), (script("wait"), True)):
-            done = await Server(front).run(body, end=end, gone=True)
-            assert done.sent == []
+        assert (await Server(front).run([b"unfinished"], end=False, gone=True)).sent == []
+        server = Server(front)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(server.run, script(HEAD, "wait"))
+            while not server.sent:
+                await trio.sleep(0.01)
+            await server.say.send({"type": "http.disconnect"})
+        assert not server.whole
         assert await pool.execute("seen") == ["cancelled"]
         assert pool.statistics().running == 0
 
