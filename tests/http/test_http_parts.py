@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import Any
 
 import pytest
 
 import trio_folk
-from trio_folk.http import HttpConfig
+from trio_folk.http import HttpConfig, application, serve
 from trio_folk.http._request import Refused, as_handled, understood
 from trio_folk.http._response import body_of, head_of
 from trio_folk.http._statuses import outcome_of
+from trio_folk.testing import FaultyRuntime
 
 LIMITS = HttpConfig(max_body=1000, max_head=500, max_headers=10)
 
@@ -168,6 +170,31 @@ def test_each_end_has_its_status(error: Exception, status: int, again: float | N
     found, message, retry_after = outcome_of(error)
     assert (found, retry_after) == (status, again)
     assert "secret" not in message
+
+
+def test_applications_make_sense() -> None:
+    """A target with its object, an interface that exists, a number of requests."""
+    for target, wrong in (("mysite", {}), ("a:b", {"interface": "cgi"}), ("a:b", {"concurrency": 0})):
+        with pytest.raises(ValueError):
+            application(target, **wrong)  # type: ignore[arg-type]
+
+
+async def test_without_hypercorn_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The extra, or another server; and the socket is closed."""
+    monkeypatch.setitem(sys.modules, "hypercorn.config", None)
+    with pytest.raises(trio_folk.FolkError, match=r"trio-folk\[http\]"):
+        await serve(trio_folk.TaskRuntime(), bind="127.0.0.1:0", slots=1)
+
+
+@pytest.mark.parametrize(
+    "address", ["nowhere", "127.0.0.1:http", "127.0.0.1:65536", "unix:/no/such/folder/s"]
+)
+async def test_an_address_that_makes_no_sense_costs_no_worker(address: str) -> None:
+    """It is refused before anything is born."""
+    runtime = FaultyRuntime()
+    with pytest.raises(trio_folk.InvalidEndpoint):
+        await serve(runtime, bind=["127.0.0.1:0", address])
+    assert runtime.spawned == 0
 
 
 def test_limits_make_sense() -> None:
