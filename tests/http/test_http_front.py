@@ -50,6 +50,8 @@ class Server:
         """Send the body, and return when the front has returned."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._say, list(body), end, gone)
+            for _ in range(20):
+                await trio.lowlevel.checkpoint()  # until the queue is full, or all is said
             await self._front(self._scope, self._receive.receive, self._send)
             nursery.cancel_scope.cancel()
         return self

@@ -18,7 +18,7 @@ async def test_no_connection_breaks_while_workers_die_and_are_replaced() -> None
 
 @pytest.mark.parametrize("target", ["http_apps:wsgi", "http_apps:asgi"])
 async def test_large_bodies_pass_in_flat_memory(target: str) -> None:
-    """128 MiB each way, and neither process has grown by a quarter of that."""
-    told = await transfer(target, 128)
+    """64 MiB each way, and neither process has grown by half of that."""
+    told = await transfer(target, 64)
     assert told["worker_grew_kib"] < 32 << 10
     assert told["server_grew_kib"] < 32 << 10
