@@ -15,6 +15,7 @@ import trio.testing
 import trio_folk
 from trio_folk.http import HttpConfig, HttpFront
 from trio_folk.testing import Fault, FaultyRuntime, Script
+from trio_folk.worker._web import web_worker
 
 PIECE = b"z" * 65536
 
@@ -302,3 +303,15 @@ async def test_a_servers_lifespan_is_answered() -> None:
             await Server(front, type="smtp").run([])
         with pytest.raises(ValueError, match=r"http\.serve"):
             HttpFront(None, method="GET")  # type: ignore[arg-type]
+
+
+async def test_an_application_runs_as_a_task_too() -> None:
+    """For unit tests and debuggers: ASGI and WSGI over the same wire; a long body of WSGI would wait for itself."""
+    async with front_of(trio_folk.TaskRuntime(web_worker("http_apps:asgi"))) as (front, _):
+        assert (await Server(front, path="/state").run()).body == b"yes"
+        assert (await Server(front, path="/length").run([PIECE] * 5)).body == b"%d" % (5 * 65536)
+        assert (await Server(front, path="/down/5").run()).body == PIECE.replace(b"z", b"x") * 5
+        assert (await Server(front, path="/incomplete").run()).whole is False
+    async with front_of(trio_folk.TaskRuntime(web_worker("http_apps:wsgi"))) as (front, _):
+        assert (await Server(front, path="/length").run([b"z" * 10])).body == b"10"
+        assert (await Server(front, path="/length").run([PIECE] * 5)).status == 500

@@ -73,7 +73,7 @@ class WorkerPool:
 
     @property
     def draining(self) -> bool:
-        """Whether it takes no more calls: it drains, or its block is being left."""
+        """True once it takes no more calls, because it drains or its block is being left."""
         return self._core.closing
 
     async def execute(

@@ -1,4 +1,4 @@
-"""The three example sites in a browser, where there is one: what people will see."""
+"""The three example sites: what they answer, and what people will see in a browser, where there is one."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from test_http_command import command, port_of
+from test_http_command import command, get, port_of
 
 ROOT = Path(__file__).parents[2]
 BOUND = 100.0  # seconds; a cold browser takes five on a busy machine
 SITES = {
-    "flask": ("examples.flask_site.flask_site:app", "/primes?below=1000", "168 primes below 1000"),
+    "flask": ("examples.flask_site.flask_site:app", "/primes?below=1000", ">168 primes below 1000"),
     "asgi": ("examples.asgi_site.asgi_site:app", "/", "<h1>ASGI</h1>"),
     "php": ("examples/php_site/worker.php", "/?name=Emma", "<h1>Hello Emma</h1>"),
 }
@@ -38,8 +38,8 @@ def dom(url: str, profile: Path) -> str:
 
 
 @pytest.mark.parametrize("name", SITES)
-def test_a_browser_shows_the_page(name: str, tmp_path: Path) -> None:
-    """What the example's page is about."""
+def test_an_example_shows_its_page(name: str, tmp_path: Path) -> None:
+    """What the page is about; and in a browser too."""
     if name == "flask":
         pytest.importorskip("flask")
     if (
@@ -54,7 +54,11 @@ def test_a_browser_shows_the_page(name: str, tmp_path: Path) -> None:
         )
     target, path, shown = SITES[name]
     with command(ROOT, target, "--bind", "127.0.0.1:0", "--workers", "1") as process:
-        page = dom(f"http://127.0.0.1:{port_of(process)}{path}", tmp_path / "profile")
+        port = port_of(process)
+        status, body = get(port, path)
+        assert status == 200
+        assert shown in body.decode()
+        page = dom(f"http://127.0.0.1:{port}{path}", tmp_path / "profile")
         assert shown in page
         if name == "asgi":
             assert "up since" in page
