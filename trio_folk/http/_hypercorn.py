@@ -65,8 +65,8 @@ async def run_server(
     config.accesslog = "-" if access_log else None
     if tls is not None:
         config.certfile, config.keyfile = tls
-    status: Any = _Started(config.bind, on_started)
-    await serve(app, config, shutdown_trigger=stop, task_status=status, mode="asgi")  # type: ignore[arg-type]
+    run: Any = serve  # its types are for scopes that it makes itself
+    await run(app, config, shutdown_trigger=stop, task_status=_Started(config.bind, on_started), mode="asgi")
 
 
 class _Started:

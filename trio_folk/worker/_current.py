@@ -19,7 +19,6 @@ from _contextvars import ContextVar  # the module around it adds nothing
 
 from .._wire import encode_notify
 from ._credit import Credit
-from ._feed import Feed
 from ._progress import Reports
 
 TYPE_CHECKING = False
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .._wire import Notify
+    from ._feed import Feed
 
 __all__ = [
     "CANCEL",
@@ -145,6 +145,8 @@ class Running:
 
     def note_feed(self, msgid: int) -> None:
         """This call is given more than its request, when it asks for it."""
+        from ._feed import Feed  # most workers are never fed
+
         self.feeds[msgid] = feed = Feed(msgid, self.cancelled)
         feed.want = lambda pieces: self._want(msgid, pieces)
 
