@@ -174,3 +174,20 @@ async def test_a_task_of_this_process_cannot_wait_for_what_it_is_fed() -> None:
                 await fed(pool, "digest", source(1))
             total, _, _ = await fed(pool, "adigest", source(3))
             assert total == 3 * len(PIECE)
+
+
+async def test_a_mixed_pool_feeds_whichever_part_has_the_call() -> None:
+    """Both parts get some of them."""
+    mixed = trio_folk.MixedRuntime((runtime("plain"), 1), (runtime("several"), 1))
+    async with trio_folk.open_pool(mixed) as pool:
+        await pool.wait_ready(2)
+        totals: list[int] = []
+
+        async def one() -> None:
+            totals.append((await fed(pool, "digest", source(20)))[0])
+
+        with trio.fail_after(BOUND):
+            async with trio.open_nursery() as nursery:
+                for _ in range(8):
+                    nursery.start_soon(one)
+        assert totals == [20 * len(PIECE)] * 8

@@ -9,7 +9,9 @@ import trio
 import trio.testing
 
 from trio_folk import ProtocolError
+from trio_folk.abc import Stream
 from trio_folk.runtimes._feed import MOST_WANTED, PIECE, Feed
+from trio_folk.runtimes._mixed_jobs import MixedStream
 
 
 async def test_no_piece_leaves_before_it_is_wanted(autojump_clock: trio.testing.MockClock) -> None:
@@ -51,3 +53,26 @@ def test_what_is_wanted_adds_up_to_a_bound() -> None:
     feed.want(MOST_WANTED)
     with pytest.raises(ProtocolError, match=f"{MOST_WANTED} more have not come"):
         feed.want(1)
+
+
+async def test_a_feed_follows_its_call_to_another_part() -> None:
+    """The first part never begins; what was to be given to it is given to the second."""
+    given: list[bytes] = []
+
+    class Never(Stream):
+        async def give(self, data: bytes) -> None:
+            await trio.sleep_forever()
+
+    class Takes(Stream):
+        async def give(self, data: bytes) -> None:
+            await trio.lowlevel.checkpoint()
+            given.append(data)
+
+    for each in (Never, Takes):
+        each.__abstractmethods__ = frozenset()  # type: ignore[attr-defined]
+    mixed = MixedStream([Never, Takes])  # type: ignore[type-abstract]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(mixed.give, b"piece")
+        await trio.testing.wait_all_tasks_blocked()
+        mixed._hand_over(Takes())
+    assert given == [b"piece"]

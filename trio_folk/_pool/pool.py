@@ -217,7 +217,8 @@ class WorkerPool:
 
         Raises:
             QueueTimeout, PoolBusy, PoolClosed, CrashLoop, ProtocolError: as `execute`, when the block is entered.
-            FolkError: the workers do not stream, or cannot be fed; or, when the block is entered, the pool's router failed.
+            FolkError: the workers do not stream, or cannot be fed; or, when the block is entered, the pool's router
+                failed.
             TypeError, ValueError: the parameters cannot be encoded, a window, timeout, key or priority makes no sense.
             ApplicationError: when the block is left early: the generator failed while it was closed. If the block
                 has an exception of its own, that one leaves, with a note.

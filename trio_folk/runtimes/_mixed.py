@@ -86,9 +86,10 @@ class MixedRuntime(Runtime):
     def prepare(self, method: str, params: object) -> Job:
         return MixedJob([partial(each.prepare, method, params) for each in self._runtimes])
 
-    def prepare_stream(self, method: str, params: object, *, window: int) -> Stream:
+    def prepare_stream(self, method: str, params: object, *, window: int, feed: bool = False) -> Stream:
+        more = {"feed": True} if feed else {}  # a part may be a runtime that knows of no feeds
         return MixedStream(
-            [partial(each.prepare_stream, method, params, window=window) for each in self._runtimes]
+            [partial(each.prepare_stream, method, params, window=window, **more) for each in self._runtimes]
         )
 
     def prepare_python(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Job:

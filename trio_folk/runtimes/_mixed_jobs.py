@@ -16,6 +16,8 @@ from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Any
 
+import trio
+
 from .._errors import FolkError, RemoteError
 from ..abc import Chunk, ChunkReply, Job, NotStarted, Stream, WorkerHandle
 
@@ -110,6 +112,7 @@ class MixedStream(MixedJob, Stream):
         super().__init__(makers)
         self._left = False
         self._now = self._first
+        self._giving: trio.CancelScope | None = None
 
     @property
     def sent(self) -> bool:  # type: ignore[override]
@@ -127,9 +130,18 @@ class MixedStream(MixedJob, Stream):
         self._left = True
         self._now.leave()
 
+    async def give(self, data: bytes) -> None:
+        while True:
+            with trio.CancelScope() as self._giving:
+                await self._now.give(data)
+                return
+            # another part has it now, and the one before never began: it has taken nothing
+
     def _hand_over(self, job: Job) -> None:
         super()._hand_over(job)
         assert isinstance(job, Stream)
+        if self._giving is not None and job is not self._now:
+            self._giving.cancel()
         job.on_news, self._now = self._tell, job
         if self._left:
             job.leave()
