@@ -75,7 +75,7 @@ if TYPE_CHECKING:
         open_spawn_coordinator,
         wait_spawn_lock,
     )
-    from .runtimes import ForkRuntime, PipeRuntime, TaskRuntime
+    from .runtimes import ForkRuntime, PipeRuntime, RayRuntime, TaskRuntime
 
 __all__ = [
     # pools
@@ -99,6 +99,7 @@ __all__ = [
     "PipeRuntime",
     "ForkRuntime",
     "TaskRuntime",
+    "RayRuntime",
     # births
     "SpawnBudget",
     "SpawnCoordinator",
@@ -144,7 +145,7 @@ _HOMES = {
     "_pool": "open_pool run_pool WorkerPool PoolConfig PoolBusy QueueTimeout ExecTimeout "
     "Lease MapResults StreamItems EventStream PoolEvent PoolStatistics SlotStatistics SlotState ReloadReport "
     "SlotReload",
-    "runtimes": "PipeRuntime ForkRuntime TaskRuntime",
+    "runtimes": "PipeRuntime ForkRuntime TaskRuntime RayRuntime",
     "_spawn": "BudgetStatistics SpawnBudget SpawnCoordinator SpawnPermit open_spawn_coordinator SpawnLock "
     "acquire_spawn_lock "
     "wait_spawn_lock",
