@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 import trio
@@ -22,15 +23,19 @@ from .._wire import Message, MessageDecoder, Response, encode_notify
 from ..abc import Birth, Job, NotStarted, Rung, WorkerExit, WorkerHandle
 from . import _ray_api as api
 from ._channel import was_cancelled
-from ._control import Announcement, Refusal, understood
+from ._control import Announcement, Refusal, revoked, understood
 from ._jobs import Told, WireJob
 from ._python import PythonJob
 from ._ray_bridge import Bridge, Promise
+from ._ray_calls import RayCalls
 from ._ray_talk import RayTalk, put_beside, value_beside
 
 __all__ = ["RayWorker"]
 
 _Error = TypeVar("_Error", bound=FolkError)
+
+RECALL = 1.0
+"""Seconds in which a worker says whether it gives a call back."""
 
 
 class RayWorker(WorkerHandle):
@@ -67,7 +72,8 @@ class RayWorker(WorkerHandle):
         self._decoder = MessageDecoder(limit)
         self._ladder = birth.ladder
         self._told = Told()
-        self._calls: dict[int, Promise] = {}
+        self._calls = RayCalls(self._revoke)
+        self._revoking: dict[int, Any] = {}  # what was asked of the worker, until it has answered
         self._talks: set[RayTalk] = set()
         self._msgid = 0
         self._said = trio.Event()
@@ -117,17 +123,21 @@ class RayWorker(WorkerHandle):
         promise = self._bridge.promise(
             self._actor.call(frame) if beside is None else self._actor.call(frame, beside)
         )
-        self._calls[msgid] = promise
+        call = self._calls.add(msgid, promise, job.begun)
         try:
             if talk is not None:
                 self._talks.add(talk)
                 talk.begin()
             reply = await self._reply(promise, msgid, talk)
         finally:
-            del self._calls[msgid]
+            took = self._calls.remove(msgid)
             if talk is not None:
                 self._talks.discard(talk)
                 talk.end()
+        if call.given_back:
+            raise NotStarted
+        if self.on_answers is not None:
+            self.on_answers(1, took)
         message, lent = self._read(reply, msgid)
         if message.error is not None:
             failure = job.error(message.error)
@@ -148,6 +158,8 @@ class RayWorker(WorkerHandle):
         try:
             await promise.kept.wait()
         except trio.Cancelled:
+            if await self._calls.have_back(msgid, RECALL):
+                raise
             asked = trio.current_time()
             if self._ladder.cancel > 0 and self.reason is None:
                 (self.cancel if talk is None else talk.ask_to_end)(msgid)
@@ -221,6 +233,24 @@ class RayWorker(WorkerHandle):
             raise self._decoder.error
         return messages
 
+    def recall(self) -> bool:
+        return self._calls.recall()
+
+    def _revoke(self, msgids: list[int]) -> None:
+        ref = self._actor.tell(encode_notify("folk.revoke", {"msgids": msgids}))
+        self._revoking[msgids[0]] = ref
+        self._bridge.watch(ref, partial(self._hear_revoked, msgids[0]))
+
+    def _hear_revoked(self, asked: int, value: Any) -> None:
+        self._revoking.pop(asked, None)
+        if isinstance(value, BaseException):
+            return  # it is dead, which is noticed elsewhere
+        try:
+            (message,) = self.decode(value)
+            self._calls.take_back(*revoked(getattr(message, "params", None)))
+        except (ProtocolError, ValueError) as error:
+            self.object(str(error))
+
     def tell(self, method: str, params: object) -> bool:
         """Tell the worker something of a running call."""
         self._actor.tell(encode_notify(method, params))
@@ -236,7 +266,8 @@ class RayWorker(WorkerHandle):
         if not self.condemned.is_set():
             self.planned = True
             self.condemn(reason, rung)
-        self._cut()
+            self._calls.recall()
+        self._cut(held=False)
         if rung > self.rung:
             self.rung = rung
             self._rises.set()
@@ -306,9 +337,12 @@ class RayWorker(WorkerHandle):
         self._cut()
         self.ended.set()
 
-    def _cut(self) -> None:
-        for promise in self._calls.values():
-            promise.keep(None)
+    async def settle_held(self) -> None:
+        """Before it is killed: what it holds may have come back, and runs elsewhere."""
+        await self._calls.wait_settled(RECALL)
+
+    def _cut(self, *, held: bool = True) -> None:
+        self._calls.cut(held=held)
         for talk in self._talks:
             talk.end()
 
@@ -316,6 +350,7 @@ class RayWorker(WorkerHandle):
         if not self.condemned.is_set():
             self.concurrency = said.concurrency
             self.features = said.features
+            self.holds = said.features >= {"order", "revoke"}
             self._ready = True
             self._said.set()
 

@@ -131,6 +131,7 @@ async def _descend(worker: RayWorker, actor: api.RayActor, bridge: Bridge, ladde
         worker.note_rung(Rung.STOP)
         await _leave(worker, actor, bridge, ladder.stop)
     if not worker.gone.is_set():
+        await worker.settle_held()
         worker.note_rung(Rung.KILL)
         with trio.move_on_after(KILL_BOUND):
             await trio.to_thread.run_sync(actor.kill, abandon_on_cancel=True)

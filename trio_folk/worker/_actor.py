@@ -23,7 +23,7 @@ from .._errors import ProtocolError
 from .._wire import MessageDecoder, Notify, Request, encode_notify
 from ._actor_loans import Loans
 from ._actor_outlet import Outlets
-from ._current import Adopted, Running, only
+from ._current import REVOKE, Adopted, Running, only
 from ._dispatch import EXECUTE, answer, cancelled, unwrap
 from ._python import Functions
 from ._stream import stream
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Actor"]
 
-FEATURES = ("python", "cancel", "meta", "stream", "progress", "buffers")
+FEATURES = ("python", "cancel", "meta", "stream", "progress", "buffers", "order", "revoke")
 _TALKS = frozenset({"stream", "progress"})  # whoever asks for one of these pulls
 _TEXT = 65536  # characters of a message or traceback
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -101,7 +101,8 @@ class Actor:
             beside: the buffers that it was lent.
 
         Returns:
-            The frame of the reply; as the first of two, where buffers come beside it.
+            The frame of the reply, or nothing for a call that was given back; as the first of two, where buffers
+            come beside it.
 
         Raises:
             ProtocolError: they are not what a worker is sent.
@@ -122,11 +123,14 @@ class Actor:
         """What this call says before its reply; nothing when it is through."""
         return self._outlets.pull(msgid)
 
-    def tell(self, frame: bytes) -> None:
-        """News for a running call."""
+    def tell(self, frame: bytes) -> bytes | None:
+        """News for a running call; or which calls to give back, which is answered."""
         for message in MessageDecoder(self._limit).feed(frame):
+            if type(message) is Notify and message.method == REVOKE:
+                return encode_notify("folk.revoked", self._running.revoke(message.params))
             if type(message) is Notify:
                 self._running.hear(message)
+        return None
 
     def beat(self) -> int:
         """It is alive; its resident memory in bytes."""
@@ -148,6 +152,8 @@ class Actor:
         running, msgid = self._running, request.msgid
         running.begun = running.msgid = msgid
         try:
+            if running.revoked and running.was_given_back(msgid):
+                return b""
             if running.cancelled or request.method == EXECUTE:
                 return self._answer_with_care(request)
             return answer(self._worker, self._functions, request, self._limit)
