@@ -1,4 +1,4 @@
-"""A cluster of Ray on this machine: a head and one more node, each in a session of processes that can be frozen or ended."""
+"""A cluster of Ray on this machine: a head and other nodes, each a session that can be frozen or killed."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ class Node:
             "--include-dashboard=false",
             f"--temp-dir={self.folder}",
         )
-        self._output = Path(self.folder, "output").open("w")
-        self._process = subprocess.Popen(
-            [*_START, *arguments, *(each for each in options if _fits(each, arguments))],
-            stdin=subprocess.DEVNULL,
-            stdout=self._output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        with Path(self.folder, "output").open("w") as output:
+            self._process = subprocess.Popen(
+                [*_START, *arguments, *(each for each in options if _fits(each, arguments))],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
 
     def output(self) -> str:
         """What it has said."""
@@ -83,7 +83,6 @@ class Node:
             time.sleep(0.05)
         self._process.kill()
         self._process.wait(BOUND)
-        self._output.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _signal(self, number: int) -> None:

@@ -22,7 +22,7 @@ from ._buffers import MAX_SHARED, Sharing, Transfer
 from ._chunks import ChunkJob
 from ._ray_bridge import Bridge
 from ._ray_code import Code
-from ._ray_connection import open_ray
+from ._ray_connection import Connection
 from ._ray_handle import RayWorker
 from ._ray_life import RayClocks, live
 from ._ray_place import Places, Wish, explain
@@ -99,7 +99,8 @@ class RayRuntime(WireRuntime):
                 raise ValueError(f"{name} is in seconds, and more than 0: {seconds!r}")
         self._target = target
         self._address = address
-        self._init = dict(init or {})
+        self._connection = Connection(address, dict(init or {}))
+        self._users = 0
         self._code = Code(code)
         self._env = dict(env or {})
         self._wish = Wish(cpus, gpus, memory_mb, resources or {}, placement, node)
@@ -116,28 +117,31 @@ class RayRuntime(WireRuntime):
         return f"<RayRuntime {self._target or 'of functions'}{where}>"
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Be connected to Ray for as long as a pool needs it.
-
-        Raises:
-            BootFailed: there is no Ray to be had; says why.
+        """Keep the connection to Ray, once there is one, for as long as a pool needs it.
 
         Cancellation: the connection is left, and a Ray that was started here is ended, unless another pool uses it.
         """
-        async with open_ray(self._address, self._init):
-            self._bridge = Bridge()
+        self._users += 1
+        try:
             task_status.started()
             await trio.sleep_forever()
+        finally:
+            self._users -= 1
+            if not self._users:
+                self._bridge = None
+                await self._connection.leave()
 
     async def spawn(
         self, birth: Birth, *, task_status: trio.TaskStatus[WorkerHandle] = trio.TASK_STATUS_IGNORED
     ) -> None:
-        assert self._bridge is not None, "a runtime runs before it spawns"
         worker: RayWorker | None = None
         try:
+            await self._connection.wait()
+            bridge = self._bridge = self._bridge or Bridge()
             actor = await _launched(partial(self._launch, birth.generation))
-            worker = RayWorker(birth, actor, self._bridge, self._max_frame, self._places.avoid)
+            worker = RayWorker(birth, actor, bridge, self._max_frame, self._places.avoid)
             task_status.started(worker)
-            await live(worker, actor, self._bridge, birth.ladder, self._clocks, self._explain)
+            await live(worker, actor, bridge, birth.ladder, self._clocks, self._explain)
         except BootFailed as error:
             error.worker, error.generation = str(birth.id), birth.generation
             raise

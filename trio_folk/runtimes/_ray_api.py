@@ -45,9 +45,9 @@ GROUPS = {"control": 1, "flow": 1, "vigil": 1}
 """Threads of a worker beside the one that runs its calls."""
 
 _INSTALL = "RayRuntime needs Ray 2.60 or newer: pip install 'trio-folk[ray]'"
-_TOKEN = (
-    "Ray asks for its cluster's token: set RAY_AUTH_TOKEN, or RAY_AUTH_TOKEN_PATH, before Ray is imported; "
-    "`ray get-auth-token` on the head node shows it"
+_REMEDY = (
+    "is there a Ray at that address, and has this program its token? Ray asks for that in RAY_AUTH_TOKEN, in the file "
+    "RAY_AUTH_TOKEN_PATH or in ~/.ray/auth_token, and looks there when it is imported"
 )
 _SHOWN = 600  # characters of what Ray says
 
@@ -90,13 +90,10 @@ def connect(address: str | None, options: Mapping[str, Any]) -> None:
         with _silent():
             ray.init(address, **{**quiet, **embedded, **options})
     except Exception as error:
-        hint = (
-            _TOKEN if isinstance(error, ray.exceptions.AuthenticationError) or "token" in str(error) else None
-        )
         raise BootFailed(
             f"Ray at {address!r} cannot be used: {type(error).__name__}: {_short(error)}",
             stage="connect",
-            hint=hint,
+            hint=None if address == "local" else _REMEDY,
         ) from error
 
 

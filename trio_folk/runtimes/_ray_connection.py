@@ -12,8 +12,7 @@ Knows threads and the life of a connection. Does not know what is done with it.
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import trio
@@ -21,7 +20,7 @@ import trio
 from .._errors import BootFailed
 from . import _ray_api as api
 
-__all__ = ["open_ray"]
+__all__ = ["Connection"]
 
 CONNECT_BOUND = 90.0
 """Seconds for Ray to start, or to be reached; it gives up by itself sooner."""
@@ -35,7 +34,7 @@ class _Keeper:
     def __init__(self, address: str | None, options: Mapping[str, Any]) -> None:
         self.address = address
         self.users = 0
-        self.error: BaseException | None = None
+        self.error: BootFailed | None = None
         self.settled = threading.Event()
         self._leave = threading.Event()
         self._thread = threading.Thread(
@@ -53,8 +52,12 @@ class _Keeper:
             found = api.connected()
             if not found:
                 api.connect(address, options)
-        except BaseException as error:
+        except BootFailed as error:
             self.error = error
+            self.settled.set()
+            return
+        except Exception as error:
+            self.error = BootFailed(f"Ray cannot be used: {error!r}", stage="connect")
             self.settled.set()
             return
         self.settled.set()
@@ -67,27 +70,47 @@ _lock = threading.Lock()  # pools of several threads, each with its own loop, sh
 _keeper: _Keeper | None = None
 
 
-@asynccontextmanager
-async def open_ray(address: str | None, options: Mapping[str, Any]) -> AsyncIterator[None]:
-    """Be connected to Ray. A connection that the program has made by itself is used, and left as it is.
+class Connection:
+    """One runtime's part in the connection: made when its first worker is asked for, kept until it is left.
 
-    Raises:
-        BootFailed: it cannot be had; or this program is connected to another Ray.
-
-    Cancellation: while it is being made it is waited for, and then left: at most CONNECT_BOUND and LEAVE_BOUND.
+    Args:
+        address: of the cluster, or None.
+        options: of ``ray.init``.
     """
-    keeper = _join(address, options)
-    try:
+
+    def __init__(self, address: str | None, options: Mapping[str, Any]) -> None:
+        self._address = address
+        self._options = options
+        self._keeper: _Keeper | None = None
+
+    async def wait(self) -> None:
+        """Return when there is one. One that the program has made by itself is used, and left as it is.
+
+        Raises:
+            BootFailed: it cannot be had, or this program is connected to another Ray; who asks again tries again.
+
+        Cancellation: it is made nevertheless, until it is left. A checkpoint.
+        """
+        await trio.lowlevel.checkpoint()
+        keeper = self._keeper = self._keeper or _join(self._address, self._options)
         if not keeper.settled.is_set():
             await trio.to_thread.run_sync(keeper.settled.wait, CONNECT_BOUND, abandon_on_cancel=True)
-        await trio.lowlevel.checkpoint()
-        if keeper.error is not None:
-            raise keeper.error
-        if not keeper.settled.is_set():
-            raise BootFailed(f"Ray was not there after {CONNECT_BOUND:g} s", stage="connect")
-        yield
-    finally:
-        if _part(keeper):
+        error = keeper.error
+        if error is None and not keeper.settled.is_set():
+            error = BootFailed(f"Ray was not there after {CONNECT_BOUND:g} s", stage="connect")
+        elif error is not None and self._keeper is keeper:
+            self._keeper = None
+            _part(keeper)
+        if error is not None:
+            raise BootFailed(error.message, stage="connect", hint=error.hint) from error
+
+    async def leave(self) -> None:
+        """Want it no more; a Ray that was started for it ends with its last user.
+
+        Cancellation: shielded, for at most CONNECT_BOUND where it is still being made, and LEAVE_BOUND.
+        """
+        keeper, self._keeper = self._keeper, None
+        if keeper is not None and _part(keeper):
             with trio.CancelScope(shield=True):  # bounded by the keeper itself
                 await trio.to_thread.run_sync(keeper.leave)
 
@@ -95,7 +118,7 @@ async def open_ray(address: str | None, options: Mapping[str, Any]) -> AsyncIter
 def _join(address: str | None, options: Mapping[str, Any]) -> _Keeper:
     global _keeper
     with _lock:
-        if _keeper is None:
+        if _keeper is None or _keeper.error is not None:
             _keeper = _Keeper(address, options)
         elif _keeper.address != address:
             raise BootFailed(
