@@ -16,10 +16,9 @@ import trio
 
 from .._errors import BootFailed
 from .._wire import MAX_FRAME
-from ..abc import Birth, Chunk, Traits, WorkerHandle
+from ..abc import Birth, Traits, WorkerHandle
 from . import _ray_api as api
 from ._buffers import MAX_SHARED, Sharing, Transfer
-from ._chunks import ChunkJob
 from ._ray_bridge import Bridge
 from ._ray_code import Code
 from ._ray_connection import Connection
@@ -152,10 +151,9 @@ class RayRuntime(WireRuntime):
     def forget(self, generation: int) -> None:
         self._code.forget(generation)
 
-    def prepare_chunk(
-        self, fn: Callable[..., Any], items: Sequence[tuple[Any, ...]], *, seconds: float, stop: bool
-    ) -> Chunk:
-        return ChunkJob(fn, items, self._max_frame, seconds, stop, fatal=False)
+    @property
+    def _elsewhere(self) -> bool:
+        return True
 
     def _launch(self, generation: int) -> api.RayActor:
         """In a thread: pack and ship the code if this is the first worker that has it, and ask for an actor."""

@@ -70,9 +70,6 @@ class RayCalls:
 
     Args:
         revoke: asks the worker to give these back.
-
-    Attributes:
-        on_answers: see `WorkerHandle.on_answers`.
     """
 
     def __init__(self, revoke: Callable[[list[int]], object]) -> None:

@@ -75,6 +75,7 @@ class RayWorker(WorkerHandle):
         self._calls = RayCalls(self._revoke)
         self._revoking: dict[int, Any] = {}  # what was asked of the worker, until it has answered
         self._talks: set[RayTalk] = set()
+        self._answers: Callable[[int, float], object] | None = None
         self._msgid = 0
         self._said = trio.Event()
         self._refusal: BootFailed | None = None
@@ -136,8 +137,8 @@ class RayWorker(WorkerHandle):
                 talk.end()
         if call.given_back:
             raise NotStarted
-        if self.on_answers is not None:
-            self.on_answers(1, took)
+        if self._answers is not None:
+            self._answers(1, took)
         message, lent = self._read(reply, msgid)
         if message.error is not None:
             failure = job.error(message.error)
@@ -235,6 +236,9 @@ class RayWorker(WorkerHandle):
 
     def recall(self) -> bool:
         return self._calls.recall()
+
+    def tell_answers(self, told: Callable[[int, float], object]) -> None:
+        self._answers = told
 
     def _revoke(self, msgids: list[int]) -> None:
         ref = self._actor.tell(encode_notify("folk.revoke", {"msgids": msgids}))
