@@ -89,6 +89,25 @@ async def test_a_call_that_listens_ends_by_itself() -> None:
     assert len(set(pids)) == 1
 
 
+async def test_calls_given_ahead_report_each_for_itself() -> None:
+    """Also while another runs, and one that is given back reports where it runs."""
+    told: dict[int, list[float]] = {number: [] for number in range(8)}
+    runtime = RayRuntime("trio_folk.testing.contract_worker:worker", cpus=0)
+
+    async def call(pool: WorkerPool, number: int) -> None:
+        def note(done: float, total: float | None) -> None:
+            told[number].append(done)
+
+        assert await pool.execute("half", [number], progress=note) == number
+
+    with trio.fail_after(BOUND):
+        async with open_pool(runtime, config=config(2, prefetch=4)) as pool:
+            async with trio.open_nursery() as nursery:
+                for number in told:
+                    nursery.start_soon(call, pool, number)
+    assert [reports[-1] for reports in told.values()] == list(told)
+
+
 async def test_large_arrays_travel_beside_the_frames() -> None:
     """More than a frame holds, both ways; what arrives is a view of Ray's object store that outlives the pool."""
     array = np.arange(4_000_000)

@@ -19,7 +19,7 @@ from .._wire import MAX_FRAME
 from ..abc import Birth, Traits, WorkerHandle
 from . import _ray_api as api
 from ._buffers import MAX_SHARED, Sharing, Transfer
-from ._ray_bridge import Bridge
+from ._ray_bridge import current_bridge
 from ._ray_code import Code
 from ._ray_connection import Connection
 from ._ray_handle import RayWorker
@@ -108,7 +108,6 @@ class RayRuntime(WireRuntime):
         self._transfer = transfer
         self._max_frame = max_frame
         self._places = Places()
-        self._bridge: Bridge | None = None
         self.traits: Traits = Traits(processes=False, python=True, keeps_generations=bool(self._code.paths))
 
     def __repr__(self) -> str:
@@ -127,7 +126,6 @@ class RayRuntime(WireRuntime):
         finally:
             self._users -= 1
             if not self._users:
-                self._bridge = None
                 await self._connection.leave()
 
     async def spawn(
@@ -136,7 +134,7 @@ class RayRuntime(WireRuntime):
         worker: RayWorker | None = None
         try:
             await self._connection.wait()
-            bridge = self._bridge = self._bridge or Bridge()
+            bridge = current_bridge()
             actor = await _launched(partial(self._launch, birth.generation))
             worker = RayWorker(birth, actor, bridge, self._max_frame, self._places.avoid)
             task_status.started(worker)

@@ -7,6 +7,7 @@ Knows Ray. Does not know trio, slots, or what the calls of a worker are.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.util
 import logging
@@ -90,6 +91,7 @@ def connect(address: str | None, options: Mapping[str, Any]) -> None:
         with _silent():
             ray.init(address, **{**quiet, **embedded, **options})
     except Exception as error:
+        ray.shutdown()  # of what it has started half way
         raise BootFailed(
             f"Ray at {address!r} cannot be used: {type(error).__name__}: {_short(error)}",
             stage="connect",
@@ -178,6 +180,12 @@ def affinity(node: str) -> Any:
     return import_module("ray.util.scheduling_strategies").NodeAffinitySchedulingStrategy(node, soft=False)
 
 
+@functools.cache
+def _kind() -> Any:
+    """The class of our actors, as Ray knows it. A call is never repeated, nor an actor restarted, behind our back."""
+    return _ray().remote(max_restarts=0, max_task_retries=0, concurrency_groups=GROUPS)(Actor)
+
+
 def launch(options: Mapping[str, Any], *arguments: Any) -> RayActor:
     """Ask Ray for a worker: an actor with these options, and these arguments of `Actor`. Blocks, though not for it.
 
@@ -186,8 +194,7 @@ def launch(options: Mapping[str, Any], *arguments: Any) -> RayActor:
     """
     ray = _ray()
     try:
-        kind = ray.remote(max_restarts=0, max_task_retries=0, concurrency_groups=GROUPS, **options)(Actor)
-        return RayActor(kind.remote(*arguments, ray.get_runtime_context))
+        return RayActor(_kind().options(**options).remote(*arguments, ray.get_runtime_context))
     except (ValueError, TypeError, ray.exceptions.RayError) as error:
         raise BootFailed(f"Ray does not make such a worker: {_short(error)}", stage="launch") from error
 

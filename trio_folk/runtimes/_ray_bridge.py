@@ -17,7 +17,7 @@ import trio
 
 from . import _ray_api as api
 
-__all__ = ["Bridge", "Promise"]
+__all__ = ["Bridge", "Promise", "current_bridge"]
 
 
 class Promise:
@@ -82,3 +82,16 @@ class Bridge:
         while arrived:
             told, value = arrived.popleft()
             told(value)
+
+
+_bridge: trio.lowlevel.RunVar[Bridge] = trio.lowlevel.RunVar("trio_folk.ray_bridge")
+
+
+def current_bridge() -> Bridge:
+    """The bridge into this run of trio: one for all its pools, so that they wake it together."""
+    try:
+        return _bridge.get()
+    except LookupError:
+        bridge = Bridge()
+        _bridge.set(bridge)
+        return bridge

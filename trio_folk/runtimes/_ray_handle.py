@@ -26,8 +26,8 @@ from ._channel import was_cancelled
 from ._control import Announcement, Refusal, revoked, understood
 from ._jobs import Told, WireJob
 from ._python import PythonJob
-from ._ray_bridge import Bridge, Promise
-from ._ray_calls import RayCalls
+from ._ray_bridge import Bridge
+from ._ray_calls import RayCall, RayCalls
 from ._ray_talk import RayTalk, put_beside, value_beside
 
 __all__ = ["RayWorker"]
@@ -124,12 +124,11 @@ class RayWorker(WorkerHandle):
         promise = self._bridge.promise(
             self._actor.call(frame) if beside is None else self._actor.call(frame, beside)
         )
-        call = self._calls.add(msgid, promise, job.begun)
+        if talk is not None:
+            self._talks.add(talk)
+        call = self._calls.add(msgid, promise, job.begun if talk is None else talk.begin)
         try:
-            if talk is not None:
-                self._talks.add(talk)
-                talk.begin()
-            reply = await self._reply(promise, msgid, talk)
+            reply = await self._reply(call, msgid, talk)
         finally:
             took = self._calls.remove(msgid)
             if talk is not None:
@@ -154,8 +153,9 @@ class RayWorker(WorkerHandle):
         preface = job.preface(self._told, self._limit)
         return preface + request if preface else request
 
-    async def _reply(self, promise: Promise, msgid: int, talk: RayTalk | None) -> Any:
+    async def _reply(self, call: RayCall, msgid: int, talk: RayTalk | None) -> Any:
         """What the worker answers, in time: then that it was cancelled is no answer."""
+        promise = call.promise
         try:
             await promise.kept.wait()
         except trio.Cancelled:
@@ -171,7 +171,7 @@ class RayWorker(WorkerHandle):
                 raise
             if self._is_cancelled(promise.value):
                 raise
-        if talk is not None and promise.value is not None:
+        if talk is not None and promise.value is not None and not call.given_back:
             with trio.CancelScope(shield=True):  # the worker has closed it, or has ended
                 await talk.through.wait()
         return promise.value

@@ -27,6 +27,8 @@ __all__ = ["RayClocks", "live"]
 
 KILL_BOUND = 10.0
 """Seconds for Ray to take the order to kill an actor."""
+SELDOM = 60.0
+"""Seconds of a heartbeat that is not wanted: a worker's memory is still looked at, four times within them."""
 _BEATS = 8  # within one heartbeat's time: a few are asked for, and the answer is looked for more than once
 
 
@@ -103,7 +105,7 @@ async def _watch(worker: RayWorker, actor: api.RayActor, bridge: Bridge) -> None
 
 async def _beat(worker: RayWorker, actor: api.RayActor, bridge: Bridge, seconds: float) -> None:
     """Until it is condemned, see that it answers within so many seconds."""
-    step = min(seconds, 3600.0) / _BEATS
+    step = min(seconds, SELDOM) / _BEATS
     while not worker.condemned.is_set():
         promise = bridge.promise(actor.beat())
         for _ in range(_BEATS - 2):

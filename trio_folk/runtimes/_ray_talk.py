@@ -46,13 +46,18 @@ class RayTalk(Talk):
         self.through = trio.Event()
 
     def begin(self) -> None:
-        """The request was sent: fetch what the call says."""
-        self._ref = self._worker.pull(self._msgid, self._take)
+        """The worker begins with the call: fetch what it says. Not sooner: one call at a time is pulled at."""
+        if self.begun is not None:
+            self.begun()
+        self._pull()
 
     def end(self) -> None:
         """Nobody wants to know more."""
         self._ref = None
         self.through.set()
+
+    def _pull(self) -> None:
+        self._ref = self._worker.pull(self._msgid, self._take)
 
     def _take(self, said: Any) -> None:
         if self.through.is_set():
@@ -69,7 +74,7 @@ class RayTalk(Talk):
             self._worker.object(str(error))
             self.end()
         else:
-            self.begin()
+            self._pull()
 
     def _hear(self, message: object, size: int) -> None:
         if type(message) is not Notify or type(message.params) is not list or not message.params:

@@ -116,6 +116,7 @@ class Actor:
                 self._functions.hear(message)
         if reply is None:
             raise ProtocolError("a call without a request")
+        self._loans.given = ()  # of a call that was given back
         lent = self._loans.take()
         return (reply, lent) if lent else reply
 
