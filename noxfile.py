@@ -115,7 +115,7 @@ def typing_extra(session: nox.Session) -> None:
 def ray(session: nox.Session) -> None:
     """Workers on Ray: the contract and the faults on two nodes of this machine, then the cost beside bare actors."""
     session.install("-e", ".[test,ray]")
-    session.run("pytest", "tests/ray", "tests/runtimes/test_runtimes_ray.py", *session.posargs)
+    session.run("pytest", "tests/on_ray", "tests/runtimes/test_runtimes_ray.py", *session.posargs)
     session.run("python", "bench/on_ray.py")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 import threading
 
 import pytest
@@ -135,3 +136,10 @@ def test_the_vigil_ends_when_it_is_released() -> None:
     thread.join(BOUND)
     assert not thread.is_alive()
     assert worker.beat() > 0
+
+
+def test_shipped_code_comes_before_whatever_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray puts the driver's folders in front; what only the parent has comes last."""
+    monkeypatch.setattr(sys, "path", ["/driver", "/node/pkg_1", "/node/site"])
+    Actor(None, MAX_FRAME, "auto", ["/driver", "/parent"], "pkg_1", Here)
+    assert sys.path == ["/node/pkg_1", "/driver", "/node/site", "/parent"]

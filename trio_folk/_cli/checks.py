@@ -39,6 +39,7 @@ _EXTRAS = {
     "rich": ("cli", "`trio-folk map` shows a bar, else a plain counter"),
     "cloudpickle": ("closures", "lambdas, closures and functions of __main__ can be sent to workers"),
     "watchfiles": ("watch", "`pool.watch` and `trio-folk map --watch` follow what is saved"),
+    "ray": ("ray", "`RayRuntime`: workers on the machines of a cluster"),
 }
 
 _PARENT = """

@@ -59,7 +59,8 @@ def require() -> None:
     Raises:
         ImportError: it is not.
     """
-    if importlib.util.find_spec("ray") is None:
+    found = importlib.util.find_spec("ray")
+    if found is None or found.origin is None:  # without an origin it is some folder of that name
         raise ImportError(_INSTALL, name="ray")
 
 

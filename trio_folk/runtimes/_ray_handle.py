@@ -143,7 +143,10 @@ class RayWorker(WorkerHandle):
             failure = job.error(message.error)
             raise self._named(failure) if isinstance(failure, FolkError) else failure
         if type(message.result) is list and isinstance(job, PythonJob):
-            return await value_beside(job, message.result, lent)
+            try:
+                return await value_beside(job, message.result, lent)
+            except ProtocolError as error:
+                raise self.object(error.message) from None
         return job.value(message.result)
 
     def _frame(self, job: WireJob | RayTalk, msgid: int) -> bytes:
@@ -169,7 +172,7 @@ class RayWorker(WorkerHandle):
             if not promise.kept.is_set():
                 self._end_after_cancel(asked)
                 raise
-            if self._is_cancelled(promise.value):
+            if not self._is_answer(promise.value):
                 raise
         if talk is not None and promise.value is not None and not call.given_back:
             with trio.CancelScope(shield=True):  # the worker has closed it, or has ended
@@ -199,11 +202,12 @@ class RayWorker(WorkerHandle):
             raise self.object("its reply is to another call")
         return message, lent
 
-    def _is_cancelled(self, value: Any) -> bool:
+    def _is_answer(self, value: Any) -> bool:
+        """Whether the worker has answered after all, with something else than that it has cancelled the call."""
         if type(value) is not bytes:
-            return False
-        (message,) = self.decode(value)
-        return type(message) is Response and was_cancelled(message)
+            return type(value) is tuple
+        messages = self.decode(value)
+        return not any(type(each) is Response and was_cancelled(each) for each in messages)
 
     def _end_after_cancel(self, asked: float) -> None:
         """A call was left while it ran: what state the worker is in, nobody knows."""

@@ -1,4 +1,4 @@
-"""A program with a pool on a Ray of its own; it prints what a test wants to know. Run by `test_ray_alone`."""
+"""A program with a pool on a Ray of its own; it prints what a test wants to know. Run by `test_on_ray_alone`."""
 
 from __future__ import annotations
 
