@@ -184,7 +184,9 @@ def affinity(node: str) -> Any:
 @functools.cache
 def _kind() -> Any:
     """The class of our actors, as Ray knows it. A call is never repeated, nor an actor restarted, behind our back."""
-    return _ray().remote(max_restarts=0, max_task_retries=0, concurrency_groups=GROUPS)(Actor)
+    return _ray().remote(
+        max_restarts=0, max_task_retries=0, concurrency_groups=GROUPS, enable_task_events=False
+    )(Actor)
 
 
 def launch(options: Mapping[str, Any], *arguments: Any) -> RayActor:
