@@ -45,7 +45,7 @@ async def test_a_call_that_waits_in_a_worker_is_cancelled_without_harm() -> None
     with trio.fail_after(BOUND):
         async with open_pool(RayRuntime("ray_jobs:worker", cpus=0), config=config(1, prefetch=4)) as pool:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(nap, pool, 1.0, pids)
+                nursery.start_soon(nap, pool, 3.0, pids)  # longer than cancel_grace
                 await trio.sleep(0.2)
                 with trio.move_on_after(0.2) as scope:
                     await pool.execute("nap", [LONG])
