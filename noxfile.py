@@ -112,6 +112,14 @@ def typing_extra(session: nox.Session) -> None:
 
 
 @nox.session
+def ray(session: nox.Session) -> None:
+    """Workers on Ray: the contract and the faults on two nodes of this machine, then the cost beside bare actors."""
+    session.install("-e", ".[test,ray]")
+    session.run("pytest", "tests/on_ray", "tests/runtimes/test_runtimes_ray.py", *session.posargs)
+    session.run("python", "bench/on_ray.py")
+
+
+@nox.session
 def explore(session: nox.Session) -> None:
     """Our own API, cancelled at every point: workers as tasks over ten seeds, then forked and spawned processes."""
     session.install("-e", ".[test]")

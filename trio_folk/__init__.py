@@ -76,7 +76,7 @@ if TYPE_CHECKING:
         open_spawn_coordinator,
         wait_spawn_lock,
     )
-    from .runtimes import ForkRuntime, MixedRuntime, PipeRuntime, TaskRuntime
+    from .runtimes import ForkRuntime, MixedRuntime, PipeRuntime, RayRuntime, TaskRuntime
 
 __all__ = [
     # pools
@@ -100,6 +100,7 @@ __all__ = [
     "PipeRuntime",
     "ForkRuntime",
     "TaskRuntime",
+    "RayRuntime",
     "MixedRuntime",
     # where keys belong
     "ConsistentHash",
@@ -148,7 +149,7 @@ _HOMES = {
     "_pool": "ConsistentHash open_pool run_pool WorkerPool PoolConfig PoolBusy QueueTimeout ExecTimeout "
     "Lease MapResults StreamItems EventStream PoolEvent PoolStatistics SlotStatistics SlotState ReloadReport "
     "SlotReload",
-    "runtimes": "PipeRuntime ForkRuntime TaskRuntime MixedRuntime",
+    "runtimes": "PipeRuntime ForkRuntime TaskRuntime RayRuntime MixedRuntime",
     "_spawn": "BudgetStatistics SpawnBudget SpawnCoordinator SpawnPermit open_spawn_coordinator SpawnLock "
     "acquire_spawn_lock "
     "wait_spawn_lock",

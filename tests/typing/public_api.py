@@ -36,6 +36,9 @@ async def open_close(names: Sequence[str]) -> None:
     assert_type(PipeRuntime.python(isolation="pidns"), PipeRuntime)
     assert_type(PipeRuntime.python(transfer="view", max_shared=1 << 30), PipeRuntime)
     assert_type(trio_folk.ForkRuntime(transfer="copy", max_shared=0), trio_folk.ForkRuntime)
+    on_ray = trio_folk.RayRuntime("jobs:worker", address="a:1", code=["src/app"], gpus=1, placement="spread")
+    assert_type(on_ray, trio_folk.RayRuntime)
+    trio_folk.RayRuntime(placement="anywhere")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     PipeRuntime.python(transfer="move")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     PipeRuntime.php("worker.php", isolation="pid")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     config = assert_type(PoolConfig(slots=2, exec_timeout=1, max_jobs=1000), PoolConfig)

@@ -40,6 +40,7 @@ _EXTRAS = {
     "cloudpickle": ("closures", "lambdas, closures and functions of __main__ can be sent to workers"),
     "hypercorn": ("http", "`trio-folk serve` serves web applications"),
     "watchfiles": ("watch", "`pool.watch` and `trio-folk map --watch` follow what is saved"),
+    "ray": ("ray", "`RayRuntime`: workers on the machines of a cluster"),
 }
 
 _PARENT = """

@@ -25,7 +25,7 @@ from ..worker._large import BYTEARRAY, STEP, VIEW, Large, copying
 from ..worker._lender import Lender
 from ._control import ControlChannel
 
-__all__ = ["MAX_SHARED", "Buffers", "Sharing", "Transfer"]
+__all__ = ["MAX_SHARED", "Buffers", "Sharing", "Transfer", "made"]
 
 IDLE = 30.0
 """Seconds without a large value after which idle segments are dropped."""
@@ -138,7 +138,7 @@ class Buffers:
         if not self._borrower.knows(understood[0]):
             self.listen()
         self._touch()
-        return [await _made(view, kind) for view, kind in self._borrower.borrow(understood)]
+        return [await made(view, kind) for view, kind in self._borrower.borrow(understood)]
 
     def release(self) -> bytes:
         """The message about those, to be sent before the next request."""
@@ -212,7 +212,7 @@ class Buffers:
         self._borrower.close()
 
 
-async def _made(view: memoryview, kind: int) -> Any:
+async def made(view: memoryview, kind: int) -> Any:
     """What a caller gets for a buffer."""
     if kind == VIEW:
         return view

@@ -16,7 +16,7 @@ from .._errors import ProtocolError
 from .._wire import Message, MessageDecoder, Notify, encode_notify
 from ..worker._descriptors import Descriptors
 
-__all__ = ["Announcement", "ControlChannel", "Refusal", "fork_ready", "revoked"]
+__all__ = ["Announcement", "ControlChannel", "Refusal", "fork_ready", "revoked", "understood"]
 
 _RECEIVE = 4096  # bytes: a control message is short
 _TEXT = 65536  # characters of a worker's own message or traceback that are kept
@@ -63,7 +63,7 @@ class ControlChannel:
             ProtocolError: it said something else.
         """
         for message in await self.receive():
-            return _understand(message)
+            return understood(message)
         self._decoder.close()
         return None
 
@@ -174,7 +174,12 @@ class ControlChannel:
                 return b""
 
 
-def _understand(message: Message) -> Announcement | Refusal:
+def understood(message: Message) -> Announcement | Refusal:
+    """What a worker's first message says.
+
+    Raises:
+        ProtocolError: it says something else.
+    """
     if isinstance(message, Notify):
         if message.method == "control.ready":
             return _announcement(message.params)

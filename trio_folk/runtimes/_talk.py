@@ -14,14 +14,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from .._errors import ProtocolError
-from ._control import ControlChannel
 from ._jobs import Told, WireJob
 from ._stream import StreamJob
 
-__all__ = ["Talk"]
+__all__ = ["Talk", "Teller"]
+
+
+class Teller(Protocol):
+    """Where a worker is told of its running calls; both are false if it does not listen."""
+
+    def tell(self, method: str, params: object, /) -> bool: ...
+
+    def cancel(self, msgid: int, /) -> bool: ...
 
 
 class Talk:
@@ -39,7 +46,7 @@ class Talk:
 
     cancel: Callable[[int], float] | None = None
 
-    def __init__(self, job: WireJob, control: ControlChannel, features: frozenset[str]) -> None:
+    def __init__(self, job: WireJob, control: Teller, features: frozenset[str]) -> None:
         self._job = job
         self._stream = job if isinstance(job, StreamJob) else None
         self._reports = "progress" in features and job.progress is not None

@@ -28,6 +28,11 @@ class WireRuntime(Runtime):
     _max_frame: int
     _sharing: Sharing | None = None
 
+    @property
+    def _elsewhere(self) -> bool:
+        """Whether its workers are processes of their own, on whatever machine."""
+        return self.traits.processes
+
     def prepare(self, method: str, params: object) -> Job:
         return MethodJob(method, params, self._max_frame)
 
@@ -48,7 +53,7 @@ class WireRuntime(Runtime):
         if self._sharing is not None and has_large(items[0]):
             return None  # by itself it goes through shared memory
         try:
-            return ChunkJob(fn, items, self._max_frame, seconds, stop, fatal=not self.traits.processes)
+            return ChunkJob(fn, items, self._max_frame, seconds, stop, fatal=not self._elsewhere)
         except FrameTooLarge:
             if self._sharing is None:
                 raise

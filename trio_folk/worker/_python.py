@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .._wire import Notify
+    from ._actor_loans import Loans
     from ._buffers import Buffers
 
 __all__ = ["DEFINE", "Functions"]
@@ -52,7 +53,7 @@ class Functions:
         uses: is true while calls have, or had, something that was lent to them: then `settle` before an answer.
     """
 
-    def __init__(self, buffers: Buffers | None = None) -> None:
+    def __init__(self, buffers: Buffers | Loans | None = None) -> None:
         self._buffers = buffers
         self.uses: AbstractSet[int] = frozenset() if buffers is None else buffers.uses
         self._defined: dict[int, bytes] = {}
@@ -138,7 +139,7 @@ class PythonCall(Call):
 
     __slots__ = ("_buffers",)
 
-    def __init__(self, name: str, fn: Callable[..., Any], buffers: Buffers | None = None) -> None:
+    def __init__(self, name: str, fn: Callable[..., Any], buffers: Buffers | Loans | None = None) -> None:
         super().__init__(name, fn)
         self._buffers = buffers
 
@@ -178,7 +179,7 @@ class PythonCall(Call):
         return error
 
 
-def _load_function(pickled: bytes, buffers: Buffers | None = None) -> PythonCall:
+def _load_function(pickled: bytes, buffers: Buffers | Loans | None = None) -> PythonCall:
     import pickle
 
     try:
