@@ -264,6 +264,11 @@ class RayWorker(WorkerHandle):
         self._actor.tell(encode_notify(method, params))
         return True
 
+    async def post(self, method: str, params: object) -> None:
+        """Tell it something that is long, and that it has asked for."""
+        self.tell(method, params)
+        await trio.lowlevel.checkpoint()
+
     def cancel(self, msgid: int) -> bool:
         """Tell the worker that nobody wants this answer."""
         return self.tell("folk.cancel", {"msgid": msgid})

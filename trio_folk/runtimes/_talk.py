@@ -24,9 +24,11 @@ __all__ = ["Talk", "Teller"]
 
 
 class Teller(Protocol):
-    """Where a worker is told of its running calls; both are false if it does not listen."""
+    """Where a worker is told of its running calls; what tells is false if it does not listen."""
 
     def tell(self, method: str, params: object, /) -> bool: ...
+
+    async def post(self, method: str, params: object, /) -> None: ...
 
     def cancel(self, msgid: int, /) -> bool: ...
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Actor"]
 
-FEATURES = ("python", "cancel", "meta", "stream", "progress", "buffers", "order", "revoke")
+FEATURES = ("python", "cancel", "meta", "stream", "feed", "progress", "buffers", "order", "revoke")
 _TALKS = frozenset({"stream", "progress"})  # whoever asks for one of these pulls
 _TEXT = 65536  # characters of a message or traceback
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -71,6 +71,7 @@ class Actor:
         self._where = where
         self._running = Running()
         self._running.tell = self._report
+        self._running.write = self._say
         self._outlets = Outlets()
         self._loans = Loans(transfer)
         self._functions = Functions(self._loans)
@@ -193,7 +194,10 @@ class Actor:
         return stream(self._worker, request, self._running.streams[msgid], self._limit, write)
 
     def _report(self, reports: Reports) -> None:
-        self._outlets.put(self._running.msgid, reports.take())
+        self._say(reports.take())
+
+    def _say(self, frame: bytes) -> None:
+        self._outlets.put(self._running.msgid, frame)
 
     def _failed(self, kind: str, message: str, traceback: str) -> bytes:
         told = {"type": kind[:100], "message": message[:_TEXT], "traceback": traceback[-_TEXT:]}
