@@ -214,6 +214,24 @@ async def test_nonsense_for_a_trace_harms_no_call(nonsense: Any) -> None:
         assert await pool.execute("echo", 1) == 1
 
 
+async def test_a_worker_without_opentelemetry_runs_traced_calls(
+    seen: Seen, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The caller's end of the trace is there; that it is missing is found out once, and not for each call."""
+    (tmp_path / "opentelemetry.py").write_text("print('tried')\nraise ImportError")
+    (tmp_path / "plain_jobs.py").write_text(
+        f"import sys\nsys.path.insert(0, {str(tmp_path)!r})\n"
+        "from trio_folk.worker import Worker\nworker = Worker()\n"
+    )
+    path = os.pathsep.join([str(tmp_path), str(HERE.parents[1])])
+    runtime = PipeRuntime.python("plain_jobs:worker", env={"PYTHONPATH": path})
+    with trio.fail_after(BOUND), caplog.at_level("INFO", "trio_folk.worker"):
+        async with open_pool(runtime, slots=1, instruments=[seen.instrument]) as pool:
+            assert [await pool.execute("echo", each) for each in range(3)] == [0, 1, 2]
+    assert len(seen.exporter.get_finished_spans()) == 3
+    assert [record.message for record in caplog.records] == ["[pool/0.1 stdout] tried"]
+
+
 def batches(kind: str, spans: Path, **more: str) -> Runtime:
     env = {**ENV, "SPANS": str(spans), **more}
     if kind == "fork":

@@ -84,4 +84,7 @@ async def watch(core: Core, job: Job, run: Callable[..., Awaitable[Any]]) -> Any
 def _end_of(error: BaseException | None) -> CallEnd:
     if error is None:
         return "succeeded"
-    return next((end for kind, end in _ENDS if isinstance(error, kind)), "cancelled")
+    for kind, end in _ENDS:
+        if isinstance(error, kind):
+            return end
+    return "cancelled"

@@ -9,6 +9,19 @@ Picture: docs/design/telemetry.md
 
 from __future__ import annotations
 
+from ._health import CheckResult, Health, HealthReport, HealthStatus
+from ._logs import JsonLines
 from ._opentelemetry import OpenTelemetry
+from ._prometheus import Prometheus
+from ._server import serve_telemetry
 
-__all__ = ["OpenTelemetry"]
+__all__ = [
+    "CheckResult",
+    "Health",
+    "HealthReport",
+    "HealthStatus",
+    "JsonLines",
+    "OpenTelemetry",
+    "Prometheus",
+    "serve_telemetry",
+]

@@ -43,7 +43,7 @@ class OpenTelemetry(Instrument):
     longer than a millisecond it has a child ``queue``. In workers of our SDK in which OpenTelemetry is installed it has
     one of kind SERVER, which is current there while the call runs: spans of your own become its children.
 
-    Metrics: the histograms ``rpc.client.call.duration`` and ``folk.queue.duration``, and ``folk.workers``, the number of
+    Metrics: the histograms ``rpc.client.call.duration`` and ``folk.queue.duration``, and ``folk.workers``, which counts
     workers by their state.
 
     Args:

@@ -247,10 +247,22 @@ class Adopted:
             variable.reset(token)
 
 
-def _enter_trace(values: Mapping[str, Any]) -> Callable[[], None] | None:
-    from ._tracing import enter
+_enter: Callable[[Mapping[str, Any]], Callable[[], None] | None] | None = None
 
-    return enter(values)
+
+def _enter_trace(values: Mapping[str, Any]) -> Callable[[], None] | None:
+    global _enter
+    if _enter is None:
+        _enter = _find_enter()
+    return _enter(values)
+
+
+def _find_enter() -> Callable[[Mapping[str, Any]], Callable[[], None] | None]:
+    try:
+        from ._tracing import enter
+    except ImportError:
+        return lambda values: None  # OpenTelemetry is not installed here
+    return enter
 
 
 class CurrentCall:

@@ -8,7 +8,7 @@ Invariants
     1. Nothing that a tracer, a processor or an exporter raises reaches a call or the loop.
     2. What is current when a call begins is current again when it has ended.
 
-Knows OpenTelemetry's interface, where it is installed. Does not know who exports, or where to.
+Knows OpenTelemetry's interface, and cannot be imported without it. Does not know who exports, or where to.
 Picture: docs/design/telemetry.md
 """
 
@@ -17,21 +17,16 @@ from __future__ import annotations
 import logging
 import sys
 
+from opentelemetry import context, trace
+from opentelemetry.baggage.propagation import W3CBaggagePropagator
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from typing import Any
 
-try:
-    from opentelemetry import context, trace
-    from opentelemetry.baggage.propagation import W3CBaggagePropagator
-    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-except ImportError:
-    INSTALLED = False
-else:
-    INSTALLED = True
-
-__all__ = ["INSTALLED", "enter", "flush"]
+__all__ = ["enter", "flush"]
 
 FLUSH = 5.0
 """Seconds for what was recorded to leave; the pool waits for a worker's end as long by default (`terminate_grace`)."""
@@ -42,8 +37,6 @@ _log = logging.getLogger("trio_folk.worker")
 
 def enter(values: Mapping[str, Any]) -> Callable[[], None] | None:
     """Go on in the trace that these values name, with a span for the call; returns what leaves it."""
-    if not INSTALLED:
-        return None
     try:
         carrier = {name: value for name, value in values.items() if type(value) is str}
         parent = TraceContextTextMapPropagator().extract(carrier)
@@ -70,7 +63,7 @@ def enter(values: Mapping[str, Any]) -> Callable[[], None] | None:
 
 def flush() -> None:
     """Send what was recorded and not yet sent. At most `FLUSH` seconds for each provider that heeds that."""
-    for provider in _providers() if INSTALLED else ():
+    for provider in _providers():
         force_flush = getattr(provider, "force_flush", None)  # the SDK's; the API alone has nothing to send
         if force_flush is None:
             continue
