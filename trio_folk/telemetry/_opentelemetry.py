@@ -4,7 +4,7 @@ A trace that ends where a call is queued explains nothing, and the worker that r
 begins in the caller's context, and what names it travels with the call as W3C's text; `worker._tracing` goes on there.
 
 Invariants
-    1. Every span that was begun is ended, with its call.
+    1. Every span that was begun is ended with its call, unless the instrument is removed before that.
     2. The values of a metric's attributes are bounded in number.
 
 Knows OpenTelemetry's interface and what instruments hear. Does not know exporters, SDKs or workers.
@@ -113,7 +113,7 @@ class OpenTelemetry(Instrument):
             call.context[_METHOD] = call.method or "call"
 
     def call_started(self, call: CallRecord) -> None:
-        """Say where it runs; and how long it waited, if it did."""
+        """Say how long it waited, if it did; and that it had to move."""
         span = self._spans.get(call)
         if span is None or not span.is_recording():
             return
@@ -124,7 +124,6 @@ class OpenTelemetry(Instrument):
             around = self._api.set_span_in_context(span)
             began = now - int(call.queue_seconds * 1e9)
             self._tracer.start_span("queue", around, start_time=began).end(now)
-        span.set_attribute("folk.worker", call.worker or "")
 
     def call_finished(self, call: CallRecord, error: BaseException | None) -> None:
         """End its span, and count it."""
@@ -144,15 +143,16 @@ class OpenTelemetry(Instrument):
         span.end()
 
     def _describe_end(self, span: Span, call: CallRecord, error: BaseException | None) -> None:
-        span.set_attribute("folk.outcome", call.end or "")
-        span.set_attribute("folk.queue.seconds", call.queue_seconds)
+        told: dict[str, Any] = {"folk.outcome": call.end, "folk.queue.seconds": call.queue_seconds}
+        if call.worker is not None:
+            told["folk.worker"] = call.worker
         if call.failures:
-            span.set_attribute("folk.items.failed", call.failures)
-        if error is None:
-            return
-        span.set_attribute(_ERROR, type(error).__qualname__)
+            told["folk.items.failed"] = call.failures
+        if error is not None:
+            told[_ERROR] = type(error).__qualname__
         if isinstance(error, ApplicationError):
-            span.set_attribute("rpc.response.status_code", str(error.code))
+            told["rpc.response.status_code"] = str(error.code)
+        span.set_attributes(told)
         if isinstance(error, Exception):  # a cancellation is its caller's wish, and no failure
             span.record_exception(error)
             span.set_status(self._api.StatusCode.ERROR, str(error).partition("\n")[0])

@@ -2,7 +2,7 @@
 
 Invariants
     1. The values of every label are bounded: methods in number, workers by their slot, whose number is fixed.
-    2. What was raised for a call or a worker is lowered for it, once.
+    2. What was raised for a call or a worker is lowered for it, once; unless the instrument is removed before that.
 
 Folk's ``folk_worker_heartbeat_millis`` is not among them: our workers are watched by the kernel and send no heartbeats.
 

@@ -32,6 +32,7 @@ FLUSH = 5.0
 """Seconds for what was recorded to leave; the pool waits for a worker's end as long by default (`terminate_grace`)."""
 
 _METHOD = "rpc.method"
+_TRACE, _BAGGAGE = TraceContextTextMapPropagator(), W3CBaggagePropagator()
 _log = logging.getLogger("trio_folk.worker")
 
 
@@ -39,9 +40,9 @@ def enter(values: Mapping[str, Any]) -> Callable[[], None] | None:
     """Go on in the trace that these values name, with a span for the call; returns what leaves it."""
     try:
         carrier = {name: value for name, value in values.items() if type(value) is str}
-        parent = TraceContextTextMapPropagator().extract(carrier)
+        parent = _TRACE.extract(carrier)
         if "baggage" in carrier:
-            parent = W3CBaggagePropagator().extract(carrier, parent)
+            parent = _BAGGAGE.extract(carrier, parent)
         name = carrier.get(_METHOD, "call")
         attributes = {"rpc.system.name": "folk", _METHOD: name}
         tracer = trace.get_tracer("trio_folk.worker")
