@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
+from contextlib import suppress
 from functools import partial
+from random import Random
 from typing import Any
 
 import pool_worker
@@ -14,12 +17,15 @@ from trio.testing import wait_all_tasks_blocked
 from trio_folk import (
     ApplicationError,
     ExecTimeout,
+    FolkError,
     PoolBusy,
     PoolClosed,
     PoolConfig,
     QueueTimeout,
     ReloadFailed,
+    SpawnBudget,
     TaskRuntime,
+    WorkerPool,
     open_pool,
 )
 from trio_folk._pool.instruments import Instruments
@@ -259,3 +265,37 @@ async def test_the_state_of_a_pool_can_be_asked() -> None:
         await pool.drain()
         assert pool.state == "draining"
     assert pool.state == "closed"
+
+
+async def test_every_call_that_is_heard_to_begin_is_heard_to_end(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Cancelled, timed out, moved, or dead with their workers: as many ends as beginnings."""
+    notes = Notes()
+    random = Random(7)
+    scripts = [Script(at_call={1 + each % 5: Fault.dies()}) for each in range(30)]
+    config = PoolConfig(slots=3, min_uptime=0, budget=SpawnBudget(1000, 1), cancel_grace=0)
+
+    async def call(pool: WorkerPool) -> None:
+        await trio.sleep(random.random())
+        with trio.move_on_after(random.choice([0.1, 1, 9])):
+            with suppress(FolkError):
+                await pool.execute(
+                    "sleep",
+                    random.random(),
+                    idempotent=random.random() < 0.5,
+                    exec_timeout=random.choice([0.5, 2]),
+                    queue_timeout=random.choice([0, 0.5, 9]),
+                )
+
+    async with open_pool(FaultyRuntime(scripts), config=config, instruments=[notes]) as pool:
+        async with trio.open_nursery() as nursery:
+            for _ in range(100):
+                nursery.start_soon(call, pool)
+    heard = Counter(name for name, _ in notes.calls)
+    assert heard["queued"] == heard["finished"] == 100
+    assert len({end for end, _ in notes.ends}) >= 5
+    born = {each[1] for each in notes.workers if each[0] == "spawning"}
+    ended = {each[1] for each in notes.workers if each[0] == "ended"}
+    assert len(born) > 10
+    assert born == ended

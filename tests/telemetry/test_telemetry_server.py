@@ -16,6 +16,7 @@ import trio
 
 from trio_folk import FolkError, TaskRuntime, open_pool
 from trio_folk.telemetry import Health, HealthStatus, Prometheus, _server, serve_telemetry
+from trio_folk.testing import explore_cancellation
 from trio_folk.worker import Worker
 
 BOUND = 30
@@ -171,3 +172,14 @@ async def test_without_h11_it_says_what_to_install(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, "h11", None)
     with pytest.raises(FolkError, match=r"h11.*\n.*trio-folk\[metrics\]"):
         await serve_telemetry(health=Health())
+
+
+async def a_request_and_its_end() -> None:
+    async with serving(metrics=Prometheus(), health=Health()) as address:
+        assert (await get(address, "/metrics"))[0] == 200
+
+
+def test_cancelled_anywhere_it_leaves_nothing() -> None:
+    """At points spread over the opening, a request and the end: no socket, no task."""
+    done = explore_cancellation(a_request_and_its_end, seeds=[1], max_points=20)
+    assert done.reached >= 15
