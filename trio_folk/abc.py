@@ -145,7 +145,7 @@ class Job:
 
     @property
     def name(self) -> str:
-        """What it calls, for people and for telemetry: a method's or a function's name; empty where nobody can tell."""
+        """The name of the method or function that it calls, as people know it; empty where nobody can tell."""
         return ""
 
     @property
@@ -432,7 +432,7 @@ class Router(ABC):
 
 
 CallEnd = Literal["succeeded", "failed", "cancelled", "died", "exec_timeout", "queue_timeout", "refused"]
-"""How a call ended: ``failed`` by an error of the method or function, or of the protocol; ``refused`` it never ran."""
+"""How a call ended; ``failed`` by an error of the method or function, or of the protocol; ``refused`` it never ran."""
 
 
 @attrs.define(eq=False, kw_only=True)
