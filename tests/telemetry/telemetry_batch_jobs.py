@@ -19,8 +19,6 @@ class ToFile(SpanExporter):
     """A line a span, each written whole."""
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        if os.environ.get("SPANS_BREAK"):
-            raise OSError("the collector is gone")
         with open(os.environ["SPANS"], "a") as file:
             for span in spans:
                 file.write(f"{span.name} {span.parent.span_id if span.parent else None}\n")

@@ -232,8 +232,8 @@ async def test_a_worker_without_opentelemetry_runs_traced_calls(
     assert [record.message for record in caplog.records] == ["[pool/0.1 stdout] tried"]
 
 
-def batches(kind: str, spans: Path, **more: str) -> Runtime:
-    env = {**ENV, "SPANS": str(spans), **more}
+def batches(kind: str, spans: Path) -> Runtime:
+    env = {**ENV, "SPANS": str(spans)}
     if kind == "fork":
         return ForkRuntime("telemetry_batch_jobs:worker", env=env)
     return PipeRuntime.python("telemetry_batch_jobs:worker", env=env)
@@ -272,16 +272,22 @@ async def test_recycling_loses_no_span(seen: Seen, kind: str, tmp_path: Path) ->
     assert {int(line.split()[2]) for line in sent if line.startswith("own")} <= parents
 
 
-async def test_a_broken_exporter_does_not_keep_a_worker(seen: Seen, tmp_path: Path) -> None:
-    """It raises when it is to flush; the worker ends as it would have, with status 0."""
+async def test_a_broken_provider_harms_neither_calls_nor_the_workers_end(
+    seen: Seen, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It raises when a span begins, when one ends, and at the flush: each is told on stderr, and that is all."""
     with trio.fail_after(BOUND):
-        runtime = batches("pipe", tmp_path / "spans", SPANS_BREAK="1")
+        runtime = python("telemetry_broken_jobs:worker")
         async with open_pool(runtime, slots=1, instruments=[seen.instrument]) as pool:
             with pool.events() as events:
-                assert await pool.execute("work", [1]) == 1
+                assert await pool.execute("beginning") == "began"
+                assert await pool.execute("end") == "ended"
+                assert (await pool.execute("echo", "once more")) == "once more"
                 await pool.reload()
                 ended = await wait_for_end(events)
     assert (ended.exit.code, ended.planned) == (0, True)
+    for where in ("beginning", "end", "flush"):
+        assert f"ZeroDivisionError: at the {where}" in caplog.text
 
 
 async def wait_for_end(events: Any) -> Any:
