@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 from trio_folk import FolkError, TaskRuntime, open_pool
 from trio_folk.telemetry import Health, HealthStatus, Prometheus, _server, serve_telemetry
@@ -138,7 +139,9 @@ async def test_more_connections_than_there_are_seats_are_turned_away(monkeypatch
     monkeypatch.setattr(_server, "CONNECTIONS", 2)
     async with serving(health=Health()) as address:
         async with await trio.open_tcp_stream(*address), await trio.open_tcp_stream(*address):
-            await trio.sleep(0.05)
+            await wait_all_tasks_blocked(
+                0.05
+            )  # they are in the kernel's queue, so they have their seats then
             assert await said(address, b"GET /readyz HTTP/1.1\r\nHost: a\r\n\r\n") == b""
         while not await said(address, b"GET /readyz HTTP/1.1\r\nHost: a\r\n\r\n"):
             await trio.sleep(0.01)

@@ -85,6 +85,8 @@ async def test_one_trace_from_the_caller_through_the_queue_into_the_worker(seen:
             with seen.tracer.start_as_current_span("caller"):
                 async with trio.open_nursery() as nursery, pool.lease():
                     nursery.start_soon(pool.execute, "work", ["x"])
+                    while not pool.statistics().queued:
+                        await trio.sleep(0.001)
                     await trio.sleep(0.05)
             there = await pool.execute("spans")
     caller, call, queue = (seen.hexes(name) for name in ("caller", "work", "queue"))
