@@ -299,3 +299,23 @@ async def test_every_call_that_is_heard_to_begin_is_heard_to_end(
     ended = {each[1] for each in notes.workers if each[0] == "ended"}
     assert len(born) > 10
     assert born == ended
+
+
+async def test_a_watched_call_keeps_its_key_and_its_priority(autojump_clock: trio.testing.MockClock) -> None:
+    """Whoever looks, it goes where it would have gone, and when."""
+    worker, began = pool_worker.make()
+    notes = Notes()
+    async with open_pool(TaskRuntime(worker), slots=4, instruments=[notes]) as pool:
+        await pool.wait_ready(4)
+        async with trio.open_nursery() as nursery:
+            for each in range(12):
+                nursery.start_soon(partial(pool.execute, "sleep", each, key="cat"))
+    assert len({call.worker for _, call in notes.calls if call.worker is not None}) == 1
+    began.clear()
+    async with open_pool(TaskRuntime(worker), slots=1, instruments=[notes]) as pool:
+        async with trio.open_nursery() as nursery:
+            async with pool.lease():
+                for each in range(3):
+                    nursery.start_soon(partial(pool.execute, "note", each, priority=each))
+                    await wait_all_tasks_blocked()
+    assert began == [2, 1, 0]
