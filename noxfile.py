@@ -139,7 +139,7 @@ def http(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """The benchmarks, beside the peers; on an idle machine, or the numbers mean nothing."""
-    session.install(*PEERS, "numpy", "matplotlib", "-e", ".")
+    session.install(*PEERS, "numpy", "matplotlib", "opentelemetry-sdk", "-e", ".[tracing,metrics]")
     # `nox -s bench -- reload` draws docs/pictures/reload.svg anew; `-- cancels` has no peers either
     apart = session.posargs[:1] in (["reload"], ["cancels"])
     program = f"bench/{session.posargs[0] if apart else 'run'}.py"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any, ClassVar
 
 Call = Callable[..., Awaitable[Any]]
@@ -21,6 +21,9 @@ Values = dict[str, "float | str"]
 
 OF_POOLS = frozenset({"calls", "callers", "boot", "stall", "cancel", "death", "large"})
 MANY_CALLERS = frozenset({"curve", "mixed", "bandwidth"})
+
+WATCHERS = ("nobody", "an instrument", "Prometheus", "OpenTelemetry", "and the worker")
+"""By whom calls may be watched; the last is OpenTelemetry at both ends."""
 
 
 class Peer(ABC):
@@ -53,6 +56,10 @@ class Peer(ABC):
     async def add_up(self, fn: Callable[[int], int], items: Iterable[int]) -> int:
         """Map a function over items in the pool that was opened last; the sum, so that each result was seen."""
         raise NotImplementedError(f"{self.name} is not measured by its maps")
+
+    def watched(self, kind: str) -> AbstractContextManager[None]:
+        """While the block lasts calls go to a pool that one of `WATCHERS` watches."""
+        raise NotImplementedError(f"{self.name} is not watched")
 
     @abstractmethod
     def open(self, workers: int) -> AbstractAsyncContextManager[Call]:

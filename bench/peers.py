@@ -19,6 +19,7 @@ from bench.floors import BareRpc, PingPong
 from bench.folk import FolkExecute, FolkFork, FolkRunSync, FolkTasks, FolkView
 from bench.futures import Futures, Loky, Mpire, Pebble
 from bench.interface import MANY_CALLERS, OF_POOLS, Call, Peer
+from bench.watched import FolkWatched
 
 
 class TrioParallel(Peer):
@@ -133,6 +134,7 @@ PEERS: dict[str, type[Peer]] = {
         FolkView,
         FolkExecute,
         FolkTasks,
+        FolkWatched,
         TrioParallel,
         TrioParallelForkserver,
         TrioParallelCloudpickle,

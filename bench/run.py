@@ -26,6 +26,7 @@ from bench.rounds import module_of, run, schedule
 MEASURES = (
     *("calls", "callers", "curve", "mixed", "maps", "large", "bandwidth"),
     *("boot", "births", "stall", "cancel", "death", "dispatch", "slots", "crowd"),
+    "telemetry",
 )
 SHORT_MEASURES = ("calls", "callers", "boot", "births", "stall", "cancel", "death", "dispatch", "maps")
 

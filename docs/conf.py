@@ -43,7 +43,7 @@ napoleon_use_ivar = True
 
 # Of other packages there are no pages here, and a build must not need the network to find theirs.
 nitpick_ignore_regex = [
-    ("py:.*", r"(abc|collections|contextlib|contextvars|enum|outcome|trio|typing)\..*"),
+    ("py:.*", r"(abc|collections|contextlib|contextvars|enum|logging|outcome|trio|typing)\..*"),
     ("py:.*", r"trio_folk\..*\.T"),  # a type variable is nobody's page
     ("py:class", r"trio_folk\.runtimes\._wired\..*"),  # what the runtimes share is nobody's page
     ("py:class", r"trio_folk\.testing\._contract_.*"),  # the parts of RuntimeContract

@@ -7,8 +7,8 @@ Every worker imports this package on its way to ``trio_folk.worker``, and must n
 public names are imported when they are first asked for.
 
 The rooms, lowest first: ``_errors``; ``abc`` and ``_wire``; ``worker`` (what runs in the child),
-``_process`` and ``_spawn``; ``runtimes`` and ``broker``; ``_pool``; ``testing`` and ``_cli``. A room imports only from
-rooms below it.
+``_process`` and ``_spawn``; ``runtimes`` and ``broker``; ``_pool``; ``telemetry``, ``testing`` and ``_cli``. A room
+imports only from rooms below it.
 """
 
 from __future__ import annotations

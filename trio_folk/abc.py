@@ -1,4 +1,4 @@
-"""What users may implement: a runtime that makes workers exist, the handle on one of them, and a router of keys.
+"""What users may implement: runtimes and their worker handles, a router of keys, and what watches a pool.
 
 The pool above knows nothing of processes, sockets or bytes; it knows these classes. Whoever writes a
 runtime of their own proves it with ``trio_folk.testing.RuntimeContract``.
@@ -11,15 +11,18 @@ from __future__ import annotations
 import enum
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import attrs
 import trio
 
 __all__ = [
     "Birth",
+    "CallEnd",
+    "CallRecord",
     "Chunk",
     "ChunkReply",
+    "Instrument",
     "Job",
     "Key",
     "Ladder",
@@ -139,6 +142,11 @@ class Job:
     context: Mapping[str, object] | None = None
     progress: Callable[[float, float | None], object] | None = None
     begun: Callable[[], object] | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of the method or function that it calls, as people know it; empty where nobody can tell."""
+        return ""
 
     @property
     def size(self) -> int:
@@ -421,3 +429,99 @@ class Router(ABC):
                 replaced. It is the same tuple as long as nothing changes.
             load: how many calls run in a slot, or wait for it.
         """
+
+
+CallEnd = Literal["succeeded", "failed", "cancelled", "died", "exec_timeout", "queue_timeout", "refused"]
+"""How a call ended; ``failed`` by an error of the method or function, or of the protocol; ``refused`` it never ran."""
+
+
+@attrs.define(eq=False, kw_only=True)
+class CallRecord:
+    """One call as an `Instrument` sees it: one object from the first time to the last.
+
+    Attributes:
+        pool: the name of its pool.
+        method: the name of the method or function that it calls.
+        items: how many items of a map it holds; 1 where it is no map's.
+        context: what `Instrument.call_queued` puts in here travels with the call, by name, to workers that take it;
+            ``traceparent``, ``tracestate`` and ``baggage`` are those of W3C, and become a trace there.
+        worker: ``pool/slot.incarnation`` of the worker that has it, or had it last; None before.
+        attempts: how often it was given to a worker.
+        queued_at: when it came; trio's time, in seconds, as the two below.
+        started_at: when it was given to that worker. One that holds calls begins it within some milliseconds.
+        finished_at: when it ended.
+        end: how it ended; None before.
+        failures: how many of its items failed, for one of a map.
+    """
+
+    pool: str
+    method: str
+    items: int = 1
+    context: dict[str, object] = attrs.Factory(dict)
+    worker: str | None = None
+    attempts: int = 0
+    queued_at: float = 0.0
+    started_at: float | None = None
+    finished_at: float | None = None
+    end: CallEnd | None = None
+    failures: int = 0
+
+    @property
+    def queue_seconds(self) -> float:
+        """How long it waited for the worker that has it, or for nothing if none ever had it; once it has ended."""
+        until = self.finished_at if self.started_at is None else self.started_at
+        return 0.0 if until is None else until - self.queued_at
+
+    @property
+    def run_seconds(self) -> float:
+        """How long that worker had it, once it has ended; 0 if none ever had it."""
+        if self.started_at is None or self.finished_at is None:
+            return 0.0
+        return self.finished_at - self.started_at
+
+
+class Instrument:
+    """Something that is told what a pool does, while it does it; override what you want to hear of.
+
+    It is given to ``open_pool(..., instruments=[...])`` or ``pool.add_instrument()``, perhaps to several pools. The
+    methods run in trio's thread on the path of calls, as those of trio's own instruments do: be quick, and do not
+    wait. One that raises is removed, and logged with its traceback by the logger ``trio_folk.abc.Instrument``.
+
+    Who hears that a call is queued hears of its end, unless he was removed meanwhile. A call that was refused before
+    it could wait, for its parameters or a timeout that makes no sense, is not heard of.
+    """
+
+    def call_queued(self, call: CallRecord) -> None:
+        """A call came, and waits for a worker, or is about to get one. Runs in the task and context of its caller."""
+
+    def call_started(self, call: CallRecord) -> None:
+        """A worker was given the call; once more if that one did not begin it, or died and the call may run again."""
+
+    def call_finished(self, call: CallRecord, error: BaseException | None) -> None:
+        """The call has ended, and this is what its caller gets instead of a result, if anything."""
+
+    def worker_spawning(self, worker: str) -> None:
+        """An attempt to make this worker, ``pool/slot.incarnation``, begins."""
+
+    def worker_ready(self, worker: str) -> None:
+        """It serves, or waits as a spare."""
+
+    def worker_failed(self, worker: str, reason: str) -> None:
+        """It did not become ready. If it was launched at all, its end is told too."""
+
+    def worker_retiring(self, worker: str, reason: str) -> None:
+        """It is healthy and due to be replaced: no more calls, and its end when the running ones have ended."""
+
+    def worker_condemned(self, worker: str, reason: str) -> None:
+        """It takes no more calls, whatever the reason, and its slot is free for the next."""
+
+    def worker_ended(self, worker: str, reason: str, how: WorkerExit | None, planned: bool) -> None:
+        """It is gone, for this reason and how; planned: because the pool decided so."""
+
+    def reload_started(self, pool: str, generation: int) -> None:
+        """A reload to the code of this generation begins."""
+
+    def reload_finished(
+        self, pool: str, generation: int, seconds: float, error: BaseException | None
+    ) -> None:
+        """It has ended after so many seconds, or stopped for this error."""

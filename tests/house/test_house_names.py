@@ -18,7 +18,8 @@ import pytest
 import trio_folk
 from trio_folk._errors import FolkError
 
-PUBLIC = [f"trio_folk{room}" for room in ("", ".abc", ".worker", ".testing", ".broker", ".http")]
+ROOMS = ("", ".abc", ".worker", ".testing", ".broker", ".http", ".telemetry")
+PUBLIC = [f"trio_folk{room}" for room in ROOMS]
 SAMPLES: dict[str, Any] = {
     "message": "it broke",
     "code": -32603,

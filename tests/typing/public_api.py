@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from functools import partial
-from typing import Any, assert_type
+from typing import Any, Literal, assert_type
 
 import outcome
 import trio
@@ -18,7 +18,8 @@ import trio_folk
 import trio_folk.http
 import trio_folk.testing
 from trio_folk import ForkRuntime, MixedRuntime, PipeRuntime, PoolConfig, WorkerPool
-from trio_folk.abc import Key, Router
+from trio_folk.abc import CallEnd, CallRecord, Instrument, Key, Router
+from trio_folk.telemetry import Health, HealthStatus, OpenTelemetry, Prometheus, serve_telemetry
 
 
 def size(path: str) -> int:
@@ -122,6 +123,34 @@ async def stream(pool: WorkerPool) -> None:
     assert_type(await pool.run_sync(size, "a", progress=reported), int)
     pool.stream(size)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     await pool.execute("shrink", progress=len)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+class Counting(Instrument):
+    def call_finished(self, call: CallRecord, error: BaseException | None) -> None:
+        assert_type(call.worker, str | None)
+        assert_type(call.run_seconds, float)
+        assert_type(call.end, CallEnd | None)
+
+
+async def full() -> HealthStatus:
+    return HealthStatus.WARN
+
+
+async def telemetry(nursery: trio.Nursery, runtime: PipeRuntime) -> None:
+    metrics = assert_type(Prometheus(), Prometheus)
+    watched = [metrics, OpenTelemetry(), Counting()]
+    async with trio_folk.open_pool(runtime, instruments=watched) as pool:
+        pool.add_instrument(Counting())
+        pool.add_instrument(full)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        health = Health(pool, timeout=2)
+        health.add("disk", full, timeout=1, live=True)
+        health.add("disk", size)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        assert_type((await health.check()).checks["disk"].status, HealthStatus)
+        serve = partial(serve_telemetry, metrics=metrics, health=health, port=9100)
+        address: tuple[str, int] = await nursery.start(serve)
+        assert_type(address[1], int)
+        assert_type(metrics.page(), tuple[str, bytes])
+        assert_type(pool.state, Literal["open", "draining", "closed"])
 
 
 async def service(nursery: trio.Nursery, runtime: PipeRuntime) -> None:

@@ -60,6 +60,5 @@ async def spawn(core: Core, birth: Birth) -> WorkerHandle:
 async def _tell_end(core: Core, handle: WorkerHandle) -> None:
     with trio.CancelScope(shield=True):  # bounded by the worker's ladder
         await handle.ended.wait()
-    core.listeners.tell(
-        PoolEvent("ended", trio.current_time(), str(handle.id), handle.reason, handle.exit, handle.stages)
-    )
+    about = (str(handle.id), handle.reason, handle.exit, handle.stages, handle.planned)
+    core.note(PoolEvent("ended", trio.current_time(), *about))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import trio
@@ -20,6 +21,7 @@ from .core import Core
 from .errors import ExecTimeout, PoolBusy, QueueTimeout
 from .incarnation import Incarnation
 from .lines import Place, PlacedWaiter, Waiter
+from .watched import Watched, watch
 
 __all__ = ["RERUNS", "acquire", "check_timeouts", "note_failure", "run", "run_timed"]
 
@@ -38,6 +40,7 @@ async def run(
     alone: bool = False,
     place: Place | None = None,
     heard: Callable[[Any, WorkerHandle], object] | None = None,
+    watched: Watched | None = None,
 ) -> Any:
     """Run a job on some worker of the pool. See `WorkerPool.execute` for what it raises.
 
@@ -46,9 +49,15 @@ async def run(
         alone: it takes a free seat, and no other call waits behind it: it may take long.
         place: its key and its priority; None for a call with neither.
         heard: told what a worker returned, and which one it was.
+        watched: what instruments see of it; made here where there are any.
 
     Cancellation: a waiting call is withdrawn and never runs; a running one is cancelled in its worker, or ends it.
     """
+    if core.instruments.of_calls and watched is None:
+        again_watched = partial(run, core, job, exec_timeout, queue_timeout, idempotent)
+        return await watch(
+            core, job, partial(again_watched, insist=insist, alone=alone, place=place, heard=heard)
+        )
     if exec_timeout is not None or queue_timeout is not None:
         check_timeouts(exec_timeout, queue_timeout)
     left = core.config.queue_timeout if queue_timeout is None else queue_timeout
@@ -57,6 +66,8 @@ async def run(
     again = False
     if core.config.context:
         core.accompany(job)
+    if watched is not None:
+        watched.queued(job)
     core.begin()
     try:
         while True:
@@ -68,6 +79,8 @@ async def run(
                 since = trio.current_time()
                 incarnation = await _turn(core, left, first=again, insist=insist, alone=alone, place=place)
                 left -= trio.current_time() - since
+            if watched is not None:
+                watched.started(incarnation.handle)
             try:
                 await trio.lowlevel.checkpoint_if_cancelled()
                 if seconds == math.inf:

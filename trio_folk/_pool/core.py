@@ -19,6 +19,7 @@ from .events import EventKind, Listeners, PoolEvent
 from .generations import Generations
 from .hashing import ConsistentHash
 from .incarnation import Incarnation, Slot
+from .instruments import Instruments
 from .recycling import Recycling
 from .routing import Routing
 from .states import SlotEvent, SlotState
@@ -83,6 +84,7 @@ class Core:
         self.routing = Routing(router or ConsistentHash(), self.slots, self.dispatch)
         self.recycling = Recycling(self.retire)
         self.listeners = Listeners()
+        self.instruments = Instruments()
         self.counts = Counts()
         self.active = 0
         self.closing = False
@@ -286,5 +288,11 @@ class Core:
         self.listeners.close()
 
     def tell(self, kind: EventKind, worker: str | None = None, reason: str | None = None) -> None:
-        """Tell the listeners."""
-        self.listeners.tell(PoolEvent(kind, trio.current_time(), worker, reason))
+        """Tell who listens that something has happened now."""
+        self.note(PoolEvent(kind, trio.current_time(), worker, reason))
+
+    def note(self, event: PoolEvent) -> None:
+        """Tell who listens."""
+        self.listeners.tell(event)
+        if self.instruments.of_workers:
+            self.instruments.tell_event(event)

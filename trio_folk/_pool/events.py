@@ -35,6 +35,7 @@ class PoolEvent:
         exit: how the worker ended, on ``ended``.
         stages: what was tried to end it, in order, each with the seconds that it took, on ``ended``: ``cancel``, then
             the rungs of the ladder, ``STOP``, ``TERMINATE``, ``KILL``. The last is what ended it.
+        planned: whether the pool decided that it ends, on ``ended``; false if it died or broke the protocol.
     """
 
     kind: EventKind
@@ -43,6 +44,7 @@ class PoolEvent:
     reason: str | None = None
     exit: WorkerExit | None = None
     stages: tuple[tuple[str, float], ...] = ()
+    planned: bool = False
 
 
 class EventStream:

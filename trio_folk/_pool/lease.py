@@ -19,6 +19,7 @@ from .core import Core
 from .incarnation import Incarnation
 from .progress import JobProgress, reporting
 from .stream import StreamItems, open_stream, prepare
+from .watched import Watched, watch
 
 __all__ = ["Lease"]
 
@@ -109,11 +110,16 @@ class Lease:
         run = partial(self._run, exec_timeout=exec_timeout)
         return open_stream(stream, partial(reporting, callback=progress, run=run), feed)
 
-    async def _run(self, job: Job, exec_timeout: float | None) -> Any:
+    async def _run(self, job: Job, exec_timeout: float | None, *, watched: Watched | None = None) -> Any:
         if self._over:
             raise RuntimeError("the lease is over: its block was left")
+        if self._core.instruments.of_calls and watched is None:
+            return await watch(self._core, job, partial(self._run, job, exec_timeout))
         calls.check_timeouts(exec_timeout, None)
         self._core.accompany(job)
+        if watched is not None:
+            watched.queued(job)
+            watched.started(self._incarnation.handle)
         await trio.lowlevel.checkpoint_if_cancelled()
         try:
             seconds = self._core.config.exec_timeout if exec_timeout is None else exec_timeout

@@ -10,8 +10,9 @@ Knows the core's events. Does not know calls or workers.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import NoReturn
 
 import attrs
@@ -19,7 +20,7 @@ import trio
 
 from .._errors import CrashLoop, FolkError, SpawnBudgetExhausted
 from .._spawn import SpawnCoordinator
-from ..abc import Router, Runtime
+from ..abc import Instrument, Router, Runtime
 from .config import PoolConfig
 from .core import Core
 from .pool import WorkerPool
@@ -37,6 +38,7 @@ async def open_pool(
     coordinator: SpawnCoordinator | None = None,
     router: Router | None = None,
     name: str = "pool",
+    instruments: Iterable[Instrument] = (),
 ) -> AsyncIterator[WorkerPool]:
     """A pool of supervised workers, for as long as the block lasts: ``async with open_pool(...) as pool``.
 
@@ -52,6 +54,7 @@ async def open_pool(
             pools, each with the budget of its own config.
         router: says which slot calls with a key belong to; `ConsistentHash` by default. It serves this pool only.
         name: begins the workers' ids, e.g. ``thumbs/3.12``.
+        instruments: are told what happens, from the first attempt to get a worker on.
 
     Raises:
         BootFailed, BootTimeout: every slot's first attempt failed; the first slot's error.
@@ -68,6 +71,8 @@ async def open_pool(
     if router is not None and not isinstance(router, Router):
         raise TypeError(f"router is a trio_folk.abc.Router, not {router!r}")
     core = Core(runtime, _settings(runtime, slots, config), coordinator, router, name)
+    for instrument in instruments:
+        core.instruments.add(instrument)
     error: BaseException | None = None
     async with trio.open_nursery() as nursery:
         nursery.start_soon(supervise_all, core, name=f"supervision of {name}")
@@ -96,6 +101,7 @@ async def run_pool(
     coordinator: SpawnCoordinator | None = None,
     router: Router | None = None,
     name: str = "pool",
+    instruments: Iterable[Instrument] = (),
     task_status: trio.TaskStatus[WorkerPool] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """A pool as a service: ``pool = await nursery.start(run_pool, runtime)``. It runs until it is cancelled.
@@ -105,9 +111,10 @@ async def run_pool(
 
     Cancellation: every worker is ended at once; drain the pool before, where that matters.
     """
-    async with open_pool(
-        runtime, slots=slots, config=config, coordinator=coordinator, router=router, name=name
-    ) as pool:
+    about = partial(
+        open_pool, config=config, coordinator=coordinator, router=router, name=name, instruments=instruments
+    )
+    async with about(runtime, slots=slots) as pool:
         task_status.started(pool)
         await trio.sleep_forever()
 

@@ -14,7 +14,7 @@ import attrs
 import outcome
 import trio
 
-from ..abc import Job, Key
+from ..abc import Instrument, Job, Key
 from . import calls
 from .board import Progress
 from .chunks import Chunks
@@ -57,12 +57,11 @@ class WorkerPool:
         core = self._core
         held = core.dispatch.held
         running = sum(slot.incarnation.load for slot in core.slots if slot.incarnation is not None) - held
-        state = "closed" if core.closed.is_set() else "draining" if core.closing else "open"
         budget = core.spent()
         spent = f", {budget.failed} of {budget.attempts} attempts spent" if budget.failed else ""
         wanted = f" ({len(core.wanted())} wanted)" if core.config.fewest < len(core.slots) else ""
         return (
-            f"<WorkerPool {core.name!r} {state}: {core.ready()} of {len(core.slots)} slots ready{wanted}, "
+            f"<WorkerPool {core.name!r} {self.state}: {core.ready()} of {len(core.slots)} slots ready{wanted}, "
             f"{running} calls running{f', {held} held' if held else ''}, {core.dispatch.queued} queued{spent}>"
         )
 
@@ -75,6 +74,12 @@ class WorkerPool:
     def draining(self) -> bool:
         """True once it takes no more calls, because it drains or its block is being left."""
         return self._core.closing
+
+    @property
+    def state(self) -> Literal["open", "draining", "closed"]:
+        """Whether it takes calls; or only ends those that it has; or nothing of it is left."""
+        core = self._core
+        return "closed" if core.closed.is_set() else "draining" if core.closing else "open"
 
     async def execute(
         self,
@@ -465,3 +470,19 @@ class WorkerPool:
             buffer: how many events wait for a slow listener; what no longer fits is counted in ``dropped``.
         """
         return self._core.listeners.listen(buffer)
+
+    def add_instrument(self, instrument: Instrument) -> None:
+        """Have an instrument told what happens from now on; one that is there already is not added twice.
+
+        Raises:
+            TypeError: it is no `trio_folk.abc.Instrument`.
+        """
+        self._core.instruments.add(instrument)
+
+    def remove_instrument(self, instrument: Instrument) -> None:
+        """Tell an instrument no more, not even the end of calls whose beginning it was told.
+
+        Raises:
+            KeyError: it is not there: never added, or removed because it raised.
+        """
+        self._core.instruments.remove(instrument)

@@ -78,13 +78,14 @@ class Reloading:
             return ReloadReport(generation=core.generations.current, slots=(), seconds=0.0, left=left)
         before, generation = core.generations.current, core.generations.draw()
         rollout = _Rollout(generation)
-        try:
-            await self._canary(rollout, checks)
-            await self._roll_out(rollout)
-        except (SpawnError, ReloadFailed) as error:
-            raise await self._give_up(before, rollout.done, error, began) from error
-        finally:
-            core.runtime.forget(core.generations.current)
+        with core.instruments.reload(core.name, generation):
+            try:
+                await self._canary(rollout, checks)
+                await self._roll_out(rollout)
+            except (SpawnError, ReloadFailed) as error:
+                raise await self._give_up(before, rollout.done, error, began) from error
+            finally:
+                core.runtime.forget(core.generations.current)
         return self._report(rollout.done, began)
 
     async def _canary(self, rollout: _Rollout, checks: list[Check]) -> None:

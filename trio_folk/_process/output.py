@@ -116,5 +116,5 @@ class Output:
 
     def _emit(self, level: int, stream: str, line: str) -> None:
         if _log.isEnabledFor(level):
-            about = {"worker": self._worker, "stream": stream}
+            about = {"worker": self._worker, "stream": stream, "line": line}
             _log.log(level, "[%s %s] %s", self._worker, stream, line, extra=about)

@@ -61,6 +61,10 @@ class WireJob(Job):
         self.params: bytes = params
 
     @property
+    def name(self) -> str:
+        return self.method
+
+    @property
     def size(self) -> int:
         return len(self.params)
 

@@ -11,6 +11,7 @@ Knows pickle. Does not know sockets, workers or slots.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import pickle
 import pickletools
@@ -46,6 +47,13 @@ class PythonJob(WireJob):
         pickled = dumps((args, kwargs), "the arguments of", fn)
         target = self._definition if self._number is None else self._number
         WireJob.__init__(self, "folk.call", pack((target, pickled)), limit)  # super() costs as much again
+
+    @property
+    def name(self) -> str:
+        fn = self._fn
+        while isinstance(fn, functools.partial):  # its own name would hold an address
+            fn = fn.func
+        return getattr(fn, "__qualname__", None) or type(fn).__qualname__
 
     @property
     def _name(self) -> str:

@@ -77,6 +77,10 @@ def main(argv: list[str]) -> int:
         status = _complain(f"the parent broke the protocol: {error}")
     else:
         status = 0
+    if "opentelemetry.trace" in sys.modules:
+        from ._tracing import flush
+
+        flush()
     if forks:
         leave(status)
     return status

@@ -43,6 +43,7 @@ __all__ = [
 
 CANCEL, END, CREDIT, REVOKE = "folk.cancel", "folk.end", "folk.credit", "folk.revoke"
 PIECE = "folk.piece"
+_TRACE = "traceparent"
 _REMEMBERED = 1024  # cancellations; those of calls already answered stay until there are so many
 _NO_CONTEXT: Mapping[str, Any] = {}
 _INF = float("inf")
@@ -224,9 +225,9 @@ def _msgid_in(params: object) -> int | None:
 
 
 class Adopted:
-    """``with Adopted(variables, values):`` has these variables set, for one call."""
+    """``with Adopted(variables, values):`` has these variables set, for one call, and goes on in its caller's trace."""
 
-    __slots__ = ("_tokens", "_values", "_variables")
+    __slots__ = ("_leave_trace", "_tokens", "_values", "_variables")
 
     def __init__(self, variables: Mapping[str, ContextVar[Any]], values: Mapping[str, Any]) -> None:
         self._variables = variables
@@ -237,10 +238,31 @@ class Adopted:
             (self._variables[name], value) for name, value in self._values.items() if name in self._variables
         ]
         self._tokens = [(variable, variable.set(value)) for variable, value in shared]
+        self._leave_trace = _enter_trace(self._values) if _TRACE in self._values else None
 
     def __exit__(self, *_: object) -> None:
+        if self._leave_trace is not None:
+            self._leave_trace()
         for variable, token in self._tokens:
             variable.reset(token)
+
+
+_enter: Callable[[Mapping[str, Any]], Callable[[], None] | None] | None = None
+
+
+def _enter_trace(values: Mapping[str, Any]) -> Callable[[], None] | None:
+    global _enter
+    if _enter is None:
+        _enter = _find_enter()
+    return _enter(values)
+
+
+def _find_enter() -> Callable[[Mapping[str, Any]], Callable[[], None] | None]:
+    try:
+        from ._tracing import enter
+    except ImportError:
+        return lambda values: None  # OpenTelemetry is not installed here
+    return enter
 
 
 class CurrentCall:

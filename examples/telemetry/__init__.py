@@ -1,0 +1,1 @@
+"""A program whose calls, workers and health can be seen from outside."""
