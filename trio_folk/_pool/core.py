@@ -45,6 +45,7 @@ class Core:
         slots: the seats whose workers take calls.
         accounts: the budgets that attempts are spent from: one, unless the runtime has parts.
         spares: the seats whose workers wait until a slot needs one; numbered after the slots.
+        fewest, most: between them is how many slots are wanted; one number where the pool was scaled by hand.
         lives: the nursery of the workers' lives, and of their supervisors.
         failed_attempts: failed attempts since a worker was last ready.
         degraded: the budget was used up and no slot could serve, and since then no worker has become ready.
@@ -79,6 +80,7 @@ class Core:
             Slot(number, accounts[number], spare=True)
             for number in range(config.slots, config.slots + config.spares)
         ]
+        self.fewest, self.most = config.fewest, config.slots
         self.lives: trio.Nursery | None = None
         self.dispatch = Dispatch(config.max_queue)
         self.routing = Routing(router or ConsistentHash(), self.slots, self.dispatch)
@@ -246,7 +248,7 @@ class Core:
         self.changed = trio.Event()
 
     def wanted(self) -> list[Slot]:
-        """The slots that are to have a worker: all, unless the pool is elastic."""
+        """The slots that are to have a worker: all, unless the pool is elastic or was scaled."""
         return [slot for slot in self.slots if slot.wanted]
 
     def ready(self) -> int:

@@ -7,7 +7,7 @@ load that comes and goes faster than that changes nothing, and so nothing flaps.
 Nothing is counted on the path of a call. Idleness is sampled, and only while the pool is larger than it need be.
 
 Invariants
-    1. Between ``min_slots`` and ``slots`` slots are wanted.
+    1. Between ``min_slots`` and ``slots`` slots are wanted, or as many as somebody has asked for.
     2. A worker that runs a call is never given up.
     3. No growth while a wanted slot has no worker: more of the same would fail, or is on its way.
 
@@ -34,7 +34,7 @@ SAMPLES = 4
 def grow(core: Core, slots: int) -> None:
     """Want so many slots in all, if they are more than now."""
     for slot in core.slots:
-        if len(core.wanted()) >= min(slots, len(core.slots)):
+        if len(core.wanted()) >= min(slots, core.most):
             return
         if not slot.wanted:
             slot.wanted = True
@@ -54,7 +54,7 @@ async def resize(core: Core) -> None:
 
 async def _wait_for_need(core: Core) -> None:
     """Return when a call has waited too long for slots that all serve, and there could be more."""
-    while len(core.wanted()) < len(core.slots):
+    while len(core.wanted()) < core.most:
         waiter = await core.dispatch.crowded()
         await trio.sleep(GROW_AFTER)
         if core.dispatch.waits(waiter) and core.ready() == len(core.wanted()):
@@ -73,7 +73,7 @@ class _Idleness:
     def pause(self) -> float:
         """Seconds until the next look; none is needed while the pool is as small as it may be."""
         config = self._core.config
-        return config.idle_timeout / SAMPLES if len(self._core.wanted()) > config.fewest else math.inf
+        return config.idle_timeout / SAMPLES if len(self._core.wanted()) > self._core.fewest else math.inf
 
     def shrink(self) -> None:
         """Give up the slots that were idle for long enough, as many as may go."""
@@ -81,7 +81,7 @@ class _Idleness:
         for slot in core.wanted():
             self._look(slot, now)
         for slot in core.slots[::-1]:
-            if len(core.wanted()) <= core.config.fewest:
+            if len(core.wanted()) <= core.fewest:
                 self._since.clear()
                 return
             incarnation = slot.incarnation

@@ -31,7 +31,7 @@ class Slot:
         number: from 0.
         account: what its attempts to get a worker are spent from.
         spare: whether its worker takes no calls, and waits to take a slot.
-        wanted: whether it is to have a worker; not always, where the pool is elastic.
+        wanted: whether it is to have a worker; not always, where the pool is elastic or was scaled.
         asked: set when it is wanted.
         born: how many workers were made for it.
         conceived: the generation of the last of them.

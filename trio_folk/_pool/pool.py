@@ -28,6 +28,7 @@ from .progress import JobProgress, reporting
 from .reload import Check, Reloading
 from .reports import ReloadReport
 from .statistics import PoolStatistics, slot_statistics
+from .steering import recycle, scale
 from .stream import StreamItems, open_stream, prepare
 from .watching import DEBOUNCE, StrPath, watch
 
@@ -59,7 +60,7 @@ class WorkerPool:
         running = sum(slot.incarnation.load for slot in core.slots if slot.incarnation is not None) - held
         budget = core.spent()
         spent = f", {budget.failed} of {budget.attempts} attempts spent" if budget.failed else ""
-        wanted = f" ({len(core.wanted())} wanted)" if core.config.fewest < len(core.slots) else ""
+        wanted = f" ({len(core.wanted())} wanted)" if core.fewest < len(core.slots) else ""
         return (
             f"<WorkerPool {core.name!r} {self.state}: {core.ready()} of {len(core.slots)} slots ready{wanted}, "
             f"{running} calls running{f', {held} held' if held else ''}, {core.dispatch.queued} queued{spent}>"
@@ -353,7 +354,8 @@ class WorkerPool:
             core.finish()
 
     async def wait_ready(self, slots: int = 1) -> None:
-        """Return when at least so many slots have a worker that serves. An elastic pool grows to that many.
+        """Return when at least so many slots have a worker that serves. An elastic pool grows to that many; one that
+        was scaled to fewer does not, and this waits until it is scaled again.
 
         Raises:
             PoolClosed: the pool was closed before.
@@ -444,12 +446,51 @@ class WorkerPool:
             await core.quiet.wait()
         return core.quiet.is_set()
 
-    def statistics(self) -> PoolStatistics:
-        """The pool at this instant; a frozen record."""
+    def scale(self, slots: int | None) -> None:
+        """Want so many slots with a worker from now on; None gives the pool back its own ``min_slots`` and ``slots``.
+
+        More get their workers at once: `wait_ready` waits for them. Fewer finish what they run, those first that
+        have no worker, then those with the fewest calls. An elastic pool does not size itself meanwhile.
+
+        Args:
+            slots: from 1 to the pool's ``slots``. To run nothing at all, `drain` it.
+
+        Raises:
+            PoolClosed: the pool drains, or its block was left.
+            ValueError, TypeError: it cannot be so many; nothing was changed.
+        """
+        scale(self._core, slots)
+
+    async def recycle(self, slot: int) -> str:
+        """Replace the worker of a slot, when its turn comes: it finishes its calls, and a new one takes its place.
+
+        One slot at a time is without a worker because of this, however many are asked for, and beside ``max_jobs``,
+        ``ttl`` and ``max_memory_mb``. A slot that has no worker gets one anyhow: this waits for it.
+
+        Returns:
+            The id of the worker that serves there now.
+
+        Raises:
+            SpawnError: the new worker could not be made; the slot goes on trying.
+            FolkError: the runtime's workers may not be replaced, or the slot is to have none.
+            PoolClosed: the pool drains, or its block was left.
+            ValueError: there is no such slot.
+
+        Always a checkpoint. Cancellation: the worker is replaced all the same.
+        """
+        return await recycle(self._core, slot)
+
+    def statistics(self, *, memory: bool = False) -> PoolStatistics:
+        """The pool at this instant; a frozen record.
+
+        Args:
+            memory: ask the system how large each worker is, which takes some microseconds a slot.
+        """
         core = self._core
         now = trio.current_time()
         slots = tuple(
-            slot_statistics(slot, now, core.dispatch.lines.length(slot.number)) for slot in core.slots
+            slot_statistics(slot, now, core.dispatch.lines.length(slot.number), memory=memory)
+            for slot in core.slots
         )
         return PoolStatistics(
             name=core.name,
@@ -457,7 +498,10 @@ class WorkerPool:
             queued=core.dispatch.queued,
             held=core.dispatch.held,
             running=sum(slot.running for slot in slots),
+            wanted=len(core.wanted()),
             ready=core.ready(),
+            generation=core.generations.current,
+            draining=core.closing,
             spares=sum(spare.incarnation is not None for spare in core.spares),
             budget=core.spent(),
             **attrs.asdict(core.counts),

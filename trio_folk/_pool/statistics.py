@@ -23,6 +23,8 @@ class SlotStatistics:
         state: what it is doing.
         worker: ``pool/slot.incarnation`` of its ready worker, or None.
         pid: the process id of that worker, where it has one.
+        generation: of the code that it runs, or None.
+        memory: its resident memory in bytes, where that was asked for and somebody can tell.
         running: calls that it runs now.
         held: calls that wait in it.
         queued: calls that wait for this slot and no other, for their keys belong here; they are among the pool's.
@@ -37,6 +39,8 @@ class SlotStatistics:
     state: SlotState
     worker: str | None
     pid: int | None
+    generation: int | None
+    memory: int | None
     running: int
     held: int
     queued: int = 0
@@ -74,8 +78,11 @@ class PoolStatistics:
         queued: calls that wait for a slot.
         held: calls that wait in workers, each behind others so short that it begins within a millisecond.
         running: calls that workers run now.
+        wanted: slots that are to have a worker: all, unless the pool is elastic or was scaled.
         ready: slots whose worker could take a call now.
         spares: workers that are ready beside the slots.
+        generation: of the code that new workers are born with.
+        draining: it takes no more calls.
         budget: the attempts to get workers: how many are used, in flight, failed, and when there are more.
         succeeded, failed, cancelled: calls by their end; ``failed`` is by an error of the method or function,
             or of the protocol.
@@ -91,8 +98,11 @@ class PoolStatistics:
     queued: int
     held: int
     running: int
+    wanted: int
     ready: int
     spares: int
+    generation: int
+    draining: bool
     budget: BudgetStatistics
     succeeded: int
     failed: int
@@ -107,14 +117,16 @@ class PoolStatistics:
     recycled: int
 
 
-def slot_statistics(slot: Slot, now: float, queued: int) -> SlotStatistics:
-    """One slot's record."""
+def slot_statistics(slot: Slot, now: float, queued: int, *, memory: bool = False) -> SlotStatistics:
+    """One slot's record; to ask for its memory costs a system call or three."""
     worker = slot.incarnation
     return SlotStatistics(
         number=slot.number,
         state=slot.state,
         worker=str(worker.handle.id) if worker else None,
         pid=worker.handle.pid if worker else None,
+        generation=worker.handle.generation if worker else None,
+        memory=worker.handle.memory() if worker and memory else None,
         running=min(worker.load, worker.concurrency) if worker else 0,
         held=max(worker.load - worker.concurrency, 0) if worker else 0,
         queued=queued,
