@@ -27,10 +27,11 @@ MAY_IMPORT = {
     "_pool": "_errors abc _spawn",
     "broker": "_version _errors abc _wire _process _spawn _pool",
     "telemetry": "_version _errors abc _pool",
+    "admin": "_errors _wire _spawn _pool broker",
     "__init__": "_version _errors abc _spawn runtimes _pool",
     "http": "_errors abc runtimes _pool",
     "testing": "_version _errors abc _wire worker _process _spawn runtimes _pool __init__",
-    "_cli": "_version _errors abc _wire worker _process _spawn runtimes broker _pool __init__ http",
+    "_cli": "_version _errors abc _wire worker _process _spawn runtimes broker admin _pool __init__ http",
     "__main__": "_cli",
 }
 
@@ -58,6 +59,7 @@ ONLY_IN = {
         "runtimes": math.inf,
         "broker": math.inf,
         "_pool": math.inf,
+        "admin": math.inf,
         "http": math.inf,
         "telemetry": math.inf,
         "__init__": math.inf,

@@ -18,7 +18,7 @@ import pytest
 import trio_folk
 from trio_folk._errors import FolkError
 
-ROOMS = ("", ".abc", ".worker", ".testing", ".broker", ".http", ".telemetry")
+ROOMS = ("", ".abc", ".worker", ".testing", ".broker", ".admin", ".http", ".telemetry")
 PUBLIC = [f"trio_folk{room}" for room in ROOMS]
 SAMPLES: dict[str, Any] = {
     "message": "it broke",

@@ -46,7 +46,7 @@ async def test_no_call_is_ended_by_scaling(autojump_clock: trio.testing.MockCloc
             pool.scale(1)
             await trio.sleep(1)
             assert pool.statistics().running == 3
-        await trio.sleep(0)
+        await trio.lowlevel.checkpoint()
         assert pool.statistics().succeeded == 3
         assert pool.statistics().ready == 1
 
