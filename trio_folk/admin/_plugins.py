@@ -138,21 +138,36 @@ async def _start(nursery: trio.Nursery, plugin: Plugin, failures: list[FolkError
     with trio.move_on_after(plugin.boot_timeout):
         try:
             await nursery.start(_run, plugin, nursery, failures)
-        except RuntimeError as error:  # trio's: it has ended, and never called started()
-            raise failures.pop() if failures else _failure(plugin, "did not start", error) from error
-        return
+            return
+        except Exception as error:
+            raise _failure(plugin, "did not start", error) from error
     raise _late(plugin, "start")
 
 
 async def _run(
     plugin: Plugin, nursery: trio.Nursery, failures: list[FolkError], *, task_status: trio.TaskStatus[None]
 ) -> None:
+    status = _Started(task_status)
     try:
-        await plugin.run(task_status=task_status)
+        await plugin.run(task_status=status)
     except Exception as error:
+        if not status.given:
+            raise
         failures.append(_failure(plugin, "failed while it ran", error))
         failures[-1].__cause__ = error
         nursery.cancel_scope.cancel()  # and so not in a group, which would also hold what the block raises
+
+
+class _Started:
+    """Whether a plugin has said that it started: from then on its failures are the block's."""
+
+    def __init__(self, status: trio.TaskStatus[None]) -> None:
+        self.given = False
+        self._status = status
+
+    def started(self, value: None = None) -> None:
+        self.given = True
+        self._status.started()
 
 
 async def _shut_down(plugin: Plugin) -> None:
