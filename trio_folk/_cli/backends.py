@@ -11,6 +11,8 @@ import attrs
 import trio
 
 from ..broker import BackendStatus, clean_backends, list_backends
+from .amounts import seconds
+from .rows import aligned
 
 __all__ = ["backends"]
 
@@ -31,10 +33,8 @@ def backends(directory: str | None, *, json_wanted: bool, clean: bool) -> int:
 
 
 def _show(found: list[BackendStatus], cleaned: list[str]) -> None:
-    rows = [_HEADS, *(_row(each) for each in found)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADS))]
-    for row in rows if found else []:
-        print("  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip())
+    for line in aligned(_HEADS, map(_row, found)):
+        print(line)
     if not found:
         print("no backends")
     for name in cleaned:
@@ -42,16 +42,7 @@ def _show(found: list[BackendStatus], cleaned: list[str]) -> None:
 
 
 def _row(status: BackendStatus) -> tuple[str, ...]:
-    uptime = "-" if status.uptime is None else _duration(status.uptime)
+    uptime = seconds(status.uptime)
     connections = "-" if status.connections is None else str(status.connections)
     pid = "-" if status.pid is None else str(status.pid)
     return (status.service, status.version, pid, status.state, uptime, connections, status.endpoint)
-
-
-def _duration(seconds: float) -> str:
-    whole = int(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"

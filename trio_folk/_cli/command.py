@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from .._version import __version__
+from .admin_words import add_admin
 
 __all__ = ["parse", "run"]
 
@@ -89,6 +90,14 @@ def run(argv: Sequence[str] | None) -> int:
         from .serve import ServeSettings, run_serve
 
         return run_serve(ServeSettings.of(options))
+    if options.command == "admin":
+        from .admin import run_admin
+
+        return run_admin(options)
+    if options.command == "top":
+        from .top import run_top
+
+        return run_top(options)
     from .map import Settings, run_map
 
     return run_map(Settings.of(options))
@@ -156,7 +165,7 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
         formatter_class=as_written,
     )
     _add_serve(server)
-    return parser, {"map": mapper, "doctor": doctor, "backends": backends, "serve": server}
+    return parser, {"map": mapper, "doctor": doctor, "backends": backends, "serve": server} | add_admin(commands)
 
 
 def _add_serve(parser: argparse.ArgumentParser) -> None:

@@ -88,16 +88,16 @@ def open_screen(total: int | None, *, watched: bool) -> Screen:
     if not watched:
         return Screen()
     try:
-        from rich.console import Console
-        from rich.progress import (
+        from .rich_names import (
             BarColumn,
+            Console,
             MofNCompleteColumn,
             Progress,
+            Text,
             TextColumn,
             TimeElapsedColumn,
             TimeRemainingColumn,
         )
-        from rich.text import Text
     except ImportError:
         return Counter()
 
