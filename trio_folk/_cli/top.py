@@ -141,12 +141,9 @@ class _Watch:
             try:
                 await self._listen(program)
                 program.trouble = "its pools have closed; waiting for others"
-            except (FolkError, trio.TooSlowError) as error:
+            except (FolkError, trio.TooSlowError):
                 heard = program.pid is not None
-                why = "it has gone; waiting for it" if heard else "nobody answers; waiting"
-                program.trouble = (
-                    f"{error.message}: {why}" if isinstance(error, FolkError) and not heard else why
-                )
+                program.trouble = "it has gone; waiting for it" if heard else "nobody answers; waiting"
             self._changed.set()
             await trio.sleep(AGAIN)
 

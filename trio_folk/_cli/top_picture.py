@@ -62,7 +62,7 @@ def picture(board: Board, width: int, height: int, hint: str) -> Group:
     parts: list[Text | Table] = []
     for program in board.programs.values():
         if program.trouble is not None:
-            parts.append(_line(f"{program.path}: {program.trouble}", width, "bold red"))
+            parts.append(_line(f"{program.trouble}: {program.path}", width, "bold red"))
         for name, pool in program.pools.items():
             parts += _pool(program, name, pool, width, slots)
     if not parts:
