@@ -6,6 +6,7 @@ import os
 import socket
 import stat
 from functools import partial
+from pathlib import Path
 
 import pytest
 import trio
@@ -13,6 +14,9 @@ from admin_kit import BOUND, CONFIG, folder, hear, raw, served
 
 from trio_folk import AlreadyBound, FolkError, InvalidEndpoint, PoolClosed, WorkerDied, admin, open_pool
 from trio_folk._wire import Response, encode_notify, encode_request, pack
+from trio_folk.admin import _door
+from trio_folk.admin._pace import between
+from trio_folk.admin._pulse import Pulse
 from trio_folk.admin._terms import VERBS
 from trio_folk.testing import Fault, FaultyRuntime, Script
 
@@ -144,33 +148,32 @@ async def test_events_come_as_they_happen() -> None:
 async def test_samples_tell_the_pace(autojump_clock: trio.testing.MockClock) -> None:
     """Three callers whose calls take 2 s each: a rate of 1.5 a second, and by Little's law a latency of 2 s."""
     async with open_pool(FaultyRuntime(), config=CONFIG) as pool:
-        counter = admin._desk.Counter(pool, admin._lookout.Lookout(pool), admin._pulse.Pulse(pool))
+        pulse = Pulse(pool)
 
         async def call() -> None:
             while True:
                 await pool.execute("sleep", 2)
 
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(counter.pulse.run)
+            nursery.start_soon(pulse.run)
             for _ in range(6):
                 nursery.start_soon(call)
             await trio.sleep(1)
-            with counter.pulse.watched():
-                samples = admin._session._samples(counter, 20)
-                first = await anext(samples)
-                second = await anext(samples)
-                await samples.aclose()
+            with pulse.watched():
+                before = pulse.mark()
+                assert between(before, before) == {"rate": None, "latency": None, "wait": None}
+                await trio.sleep(20)
+                pace = between(before, pulse.mark())
             nursery.cancel_scope.cancel()
-    assert (first["rate"], first["latency"]) == (None, None)
-    assert second["rate"] == pytest.approx(1.5, rel=0.1)
-    assert second["latency"] == pytest.approx(2, rel=0.1)
-    assert second["wait"] == pytest.approx(2, rel=0.1)
+    assert pace["rate"] == pytest.approx(1.5, rel=0.1)
+    assert pace["latency"] == pytest.approx(2, rel=0.1)
+    assert pace["wait"] == pytest.approx(2, rel=0.1)
 
 
 async def test_nothing_is_sampled_while_nobody_watches(autojump_clock: trio.testing.MockClock) -> None:
     """A clock that jumps when all tasks wait would stand still between samples; here it jumps at once."""
     async with open_pool(FaultyRuntime(), config=CONFIG) as pool, trio.open_nursery() as nursery:
-        pulse = admin._pulse.Pulse(pool)
+        pulse = Pulse(pool)
         nursery.start_soon(pulse.run)
         await trio.sleep(10)
         before = pulse._pace.mark
@@ -265,6 +268,32 @@ async def test_stale_socket_is_replaced() -> None:
         assert admin.find_sockets(at) == []
         async with served(path):
             assert (await admin.connect(path)).pools == ("thumbs",)
+
+
+async def test_deleted_socket_is_put_back(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And what somebody else has put there is left alone, with one complaint; who listens hears on."""
+    monkeypatch.setattr(_door, "MEND_EVERY", 0.01)
+    with folder() as at:
+        async with served(path := f"{at}/a.admin"):
+            client = await admin.connect(path)
+            async with client.events() as events:
+                os.unlink(path)
+                while not os.path.exists(path):
+                    await trio.sleep(0.01)
+                assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+                assert await client.recycle(0) == "thumbs/0.2"
+                assert (await anext(events))["worker"] == "thumbs/0.1"
+            os.unlink(path)
+            Path(path).touch()
+            while "cannot be put back" not in caplog.text:
+                await trio.sleep(0.01)
+            await trio.sleep(0.1)
+            assert caplog.text.count("cannot be put back") == 1
+            os.unlink(path)
+            while not os.path.exists(path):
+                await trio.sleep(0.01)
 
 
 async def test_what_is_no_socket_is_left_alone() -> None:

@@ -30,7 +30,9 @@ class Terminal:
     def __init__(self, folder: Path, words: list[str], env: dict[str, str], width: int, height: int) -> None:
         self._tmux = ["tmux", "-S", str(folder / "tmux"), "-f", "/dev/null"]
         self._env = {name: value for name, value in env.items() if name not in ("COLUMNS", "LINES", "TMUX")}
-        script = f"trap : INT; {shlex.join(words)}; echo ended $?; stty -a | grep -o '.icanon'; exec sleep 600"
+        script = (
+            f"trap : INT; {shlex.join(words)}; echo ended $?; stty -a | grep -o '.icanon'; exec sleep 600"
+        )
         self.do("new-session", "-d", "-x", str(width), "-y", str(height), "exec sh -c " + shlex.quote(script))
 
     def do(self, *words: str) -> str:

@@ -20,6 +20,7 @@ import trio
 import trio.testing
 
 import trio_folk
+from trio_folk import admin
 from trio_folk.abc import Runtime
 from trio_folk.testing import Fault, FaultyRuntime, Script
 from trio_folk.worker import Worker, current_call
@@ -125,6 +126,9 @@ def scenarios(kind: str) -> dict[str, Scenario]:
         "lease": on_pool(leases),
         "reload": on_pool(reloads, hands_over=True),
         "reload, shared": on_pool(reloads_together, hands_over=True),
+        "recycle": on_pool(recycles, hands_over=True),
+        "scale": Scenario(fn=scales, around=a_pool, invariant=is_quiet, hands_over=True),
+        "open_plugins": on_pool(has_plugins),
         "drain": Scenario(fn=drains, around=a_pool, invariant=is_quiet),
     }
     return found | WITHOUT_WORKERS if kind == "task" else found
@@ -264,6 +268,47 @@ async def reloads_together(pool: trio_folk.WorkerPool) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(pool.reload)
         nursery.start_soon(pool.reload, check)
+
+
+async def recycles(pool: trio_folk.WorkerPool) -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pool.execute, "nap", [3])
+        for slot in range(SLOTS):
+            nursery.start_soon(pool.recycle, slot)
+
+
+async def scales(pool: trio_folk.WorkerPool) -> None:
+    async with trio.open_nursery() as nursery:
+        for number in range(2 * SLOTS):
+            nursery.start_soon(pool.execute, "nap", [number])
+        for slots in (1, SLOTS, 2, None):
+            pool.scale(slots)
+            await trio.sleep(UNIT)
+        await pool.wait_ready(SLOTS)
+
+
+class Napping(admin.Plugin):
+    """Takes its time for everything."""
+
+    def __init__(self, name: str, pool: trio_folk.WorkerPool) -> None:
+        self.name = name
+        self._pool = pool
+
+    async def boot(self, pool: trio_folk.WorkerPool) -> None:
+        await pool.execute("nap", [1])
+
+    async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
+        await trio.sleep(UNIT)
+        task_status.started()
+        await trio.sleep_forever()
+
+    async def shutdown(self) -> None:
+        assert await self._pool.execute("nap", [1]) == 1
+
+
+async def has_plugins(pool: trio_folk.WorkerPool) -> None:
+    async with admin.open_plugins(pool, [Napping("a", pool), Napping("b", pool)]):
+        await trio.sleep(UNIT)
 
 
 async def drains(pool: trio_folk.WorkerPool) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -19,6 +20,9 @@ from ..admin import AdminClient, connect, find_sockets
 from .admin_lines import event_line, overview_lines, reload_lines, statistics_lines
 
 __all__ = ["run_admin"]
+
+BROKEN_PIPE = 141
+"""As of a program that SIGPIPE has ended."""
 
 
 class _Usage(Exception):
@@ -55,6 +59,9 @@ def run_admin(options: argparse.Namespace) -> int:
         if options.verb not in ("recycle", "scale", "call") and request.words:
             raise _Usage(f"{options.verb} takes no further word")
         return trio.run(_VERBS[options.verb], request)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python complains of it when it flushes, at exit
+        return BROKEN_PIPE  # who read has had enough
     except _Usage as error:
         print(f"trio-folk admin: {error}", file=sys.stderr)
         return 2

@@ -9,12 +9,12 @@ import os
 import sys
 import termios
 import tty
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import trio
 
-__all__ = ["keys", "listening_to_keys"]
+__all__ = ["listening_to_keys", "next_keys"]
 
 
 @contextmanager
@@ -32,12 +32,7 @@ def listening_to_keys() -> Iterator[int | None]:
         termios.tcsetattr(fd, termios.TCSADRAIN, before)
 
 
-async def keys(fd: int) -> AsyncIterator[str]:
-    """The keys, as they are typed, until the terminal is gone. Cancellation loses none."""
-    while True:
-        await trio.lowlevel.wait_readable(fd)
-        typed = os.read(fd, 64)
-        if not typed:
-            return
-        for char in typed.decode("utf-8", "replace"):
-            yield char
+async def next_keys(fd: int) -> str:
+    """What is typed next; nothing when the terminal is gone. Cancellation loses none."""
+    await trio.lowlevel.wait_readable(fd)
+    return os.read(fd, 64).decode("utf-8", "replace")

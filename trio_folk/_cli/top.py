@@ -19,7 +19,7 @@ import trio
 
 from .._errors import FolkError
 from ..admin import connect, find_sockets
-from .keys import keys, listening_to_keys
+from .keys import listening_to_keys, next_keys
 from .top_board import Board, Program
 
 __all__ = ["run_top"]
@@ -119,8 +119,8 @@ class _Watch:
                     nursery.cancel_scope.cancel()
 
     async def _heed_keys(self, nursery: trio.Nursery, fd: int) -> None:
-        async for key in keys(fd):
-            if key in "qQ":
+        while typed := await next_keys(fd):
+            if "q" in typed.lower():
                 break
         nursery.cancel_scope.cancel()  # or the terminal has gone
 

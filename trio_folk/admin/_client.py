@@ -102,8 +102,10 @@ class AdminClient:
         Always a checkpoint. Cancellation leaves nothing behind.
         """
         told = await self._ask(STATS, pool=pool)
-        pools: list[dict[str, Any]] = told["pools"]
-        return pools
+        match told:
+            case {"pools": [*pools]} if all(isinstance(each, dict) for each in pools):
+                return pools
+        raise breach(self.path, told)
 
     async def reload(self, pool: str | None = None) -> dict[str, Any]:
         """Let new code take over, as `WorkerPool.reload`, and return its report.
@@ -118,7 +120,7 @@ class AdminClient:
         Always a checkpoint. Cancellation: it is replaced all the same.
         """
         told = await self._ask(RECYCLE, pool=pool, slot=slot)
-        return str(told["worker"])
+        return str(told.get("worker"))
 
     async def scale(self, slots: int | None, pool: str | None = None) -> int:
         """Want so many slots, as `WorkerPool.scale`, and return how many are; None: the pool's own number.
@@ -126,7 +128,10 @@ class AdminClient:
         Always a checkpoint. Cancellation: it may have been done.
         """
         told = await self._ask(SCALE, pool=pool, slots=slots)
-        return int(told["wanted"])
+        match told:
+            case {"wanted": int(wanted)}:
+                return wanted
+        raise breach(self.path, told)
 
     async def drain(self, pool: str | None = None) -> bool:
         """Let the pool take no more calls, as `WorkerPool.drain`; whether all have ended in time.
@@ -134,7 +139,7 @@ class AdminClient:
         Always a checkpoint. Cancellation: the pool stays closed to new calls.
         """
         told = await self._ask(DRAIN, pool=pool)
-        return bool(told["drained"])
+        return bool(told.get("drained"))
 
     async def call(self, method: str, params: Any = None) -> Any:
         """Call a method by its name, e.g. a plugin's ``health.check``.

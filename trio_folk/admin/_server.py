@@ -1,10 +1,8 @@
 """Serving: the socket of some pools, there from when they are seen until they are gone.
 
 Invariants
-    1. A socket on which somebody listens is never taken; one that nobody listens on is replaced, under a lock.
-    2. Only this user, and root, get in: 0600 in a directory of 0700, and the kernel is asked who it is besides.
-    3. The file is removed before the socket is closed, so that it is nobody else's.
-    4. At most `MOST_CLIENTS` are served; whoever comes then is told so, and costs nothing more.
+    1. Only this user, and root, get in: 0600 in a directory of 0700, and the kernel is asked who it is besides.
+    2. At most `MOST_CLIENTS` are served; whoever comes then is told so, and costs nothing more.
 
 Knows sockets and sessions. Does not know what may be asked.
 Picture: docs/design/admin.md
@@ -12,11 +10,8 @@ Picture: docs/design/admin.md
 
 from __future__ import annotations
 
-import math
 import os
-import socket
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Iterable
 from functools import partial
 from typing import NoReturn
 
@@ -24,20 +19,17 @@ import trio
 
 from .._pool import WorkerPool
 from .._pool.background import open_background
-from .._spawn import wait_spawn_lock
 from .._wire import encode_notify
-from ..broker import BackendConnection, BackendListener, bind_endpoint
-from ..broker._binding import bind_under_lock, remove_own
+from ..broker import BackendConnection, BackendListener
 from ._desk import Desk
-from ._places import lock_of, socket_of
+from ._door import open_door
+from ._places import socket_of
 from ._plugins import Plugins, no_methods
 from ._session import Session
 from ._terms import ANSWER_FRAME, MOST_CLIENTS, REFUSED, SEND_TIMEOUT
 
 __all__ = ["serve"]
 
-LOCK_WAIT = 5.0
-"""Seconds to wait for others who bind the same socket; binding takes microseconds."""
 RETRY_AFTER = 1.0
 """Seconds after which a client that found no room is to ask again."""
 
@@ -53,8 +45,8 @@ async def serve(
 
         path = await nursery.start(admin.serve, pool)
 
-    While nobody is connected it waits, and costs nothing. It serves until it is cancelled: a pool that drains, or that
-    has closed, is still seen.
+    While nobody is connected it waits, and costs nothing; a socket that somebody deletes is put back. It serves until
+    it is cancelled: a pool that drains, or that has closed, is still seen.
 
     Args:
         pools: one, or several whose names differ.
@@ -74,7 +66,7 @@ async def serve(
     several = [pools] if isinstance(pools, WorkerPool) else [*pools]
     desk = Desk(several, no_methods if plugins is None else plugins.methods)
     endpoint = socket_of(several[0].name) if path is None else os.fspath(path)
-    async with _listening(endpoint) as listener, open_background() as nursery:
+    async with open_door(endpoint) as listener, open_background() as nursery:
         for counter in desk.counters.values():
             await nursery.start(counter.lookout.run)
             nursery.start_soon(counter.pulse.run)
@@ -90,29 +82,3 @@ async def _receive(desk: Desk, listener: BackendListener, connection: BackendCon
             await connection.send_all(encode_notify(REFUSED, told, ANSWER_FRAME))
         return
     await Session(desk, connection).run()
-
-
-@asynccontextmanager
-async def _listening(endpoint: str) -> AsyncIterator[BackendListener]:
-    """A listener bound there. Cancellation: its file is gone, then its socket."""
-    with await wait_spawn_lock(lock_of(endpoint), timeout=LOCK_WAIT) as lock:
-        sock, file = bind_under_lock(bind_endpoint, endpoint, lock)
-    doors = trio.CancelScope()
-    async with open_background() as nursery:
-        try:
-            yield await nursery.start(_open, sock, doors)
-        finally:
-            remove_own(endpoint, file)
-            doors.cancel()
-
-
-async def _open(
-    sock: socket.socket, doors: trio.CancelScope, *, task_status: trio.TaskStatus[BackendListener]
-) -> None:
-    with doors:
-        async with trio.open_nursery() as nursery:
-            listener = BackendListener(nursery)
-            listener.open_door(sock)
-            # Who was cancelled already waits for this task in Nursery.start, and would wait for ever.
-            doors.shield = trio.current_effective_deadline() > -math.inf
-            task_status.started(listener)

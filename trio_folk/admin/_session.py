@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 import trio
@@ -144,13 +145,20 @@ class Session:
         ):
             raise ValueError(f"interval is from {least:g} to {most:g} seconds, not {interval!r:.100}")
 
-        async def tell(counter: Counter) -> None:
-            with counter.pulse.watched():
-                async for sample in _samples(counter, interval):
-                    await self._send(encode_notify(SAMPLE, sample, ANSWER_FRAME))
-            await self._end(counter)
+        return partial(self._tell_samples, interval)
 
-        return tell
+    async def _tell_samples(self, interval: float, counter: Counter) -> None:
+        """The pool every so often, with its pace since the last time; the first at once, and without."""
+        before: Mark | None = None
+        with counter.pulse.watched():
+            while not counter.lookout.over.is_set():
+                mark = counter.pulse.mark()
+                sample = counter.lookout.record() | between(before or mark, mark)
+                await self._send(encode_notify(SAMPLE, sample, ANSWER_FRAME))
+                before = mark
+                with trio.move_on_after(interval):
+                    await counter.lookout.over.wait()
+        await self._end(counter)
 
     async def _tell_events(self, counter: Counter) -> None:
         with counter.pool.events(buffer=EVENT_BUFFER) as events:
@@ -168,17 +176,6 @@ class Session:
                 await self._stream.send_all(frame)
                 return
         raise _Dropped(f"it has not read a frame within {SEND_TIMEOUT:g} s")
-
-
-async def _samples(counter: Counter, interval: float) -> AsyncIterator[dict[str, Any]]:
-    """The pool every so often, with its pace since the last time; the first at once, and without."""
-    before: Mark | None = None
-    while not counter.lookout.over.is_set():
-        mark = counter.pulse.mark()
-        yield counter.lookout.record() | between(before or mark, mark)
-        before = mark
-        with trio.move_on_after(interval):
-            await counter.lookout.over.wait()
 
 
 def _refusal(request: Request, error: Exception) -> bytes:
