@@ -17,7 +17,7 @@ import trio
 import trio_folk
 import trio_folk.http
 import trio_folk.testing
-from trio_folk import ForkRuntime, MixedRuntime, PipeRuntime, PoolConfig, WorkerPool
+from trio_folk import ForkRuntime, MixedRuntime, PipeRuntime, PoolConfig, WorkerPool, admin
 from trio_folk.abc import CallEnd, CallRecord, Instrument, Key, Router
 from trio_folk.telemetry import Health, HealthStatus, OpenTelemetry, Prometheus, serve_telemetry
 
@@ -179,6 +179,49 @@ async def leaks() -> None:
         pass
     async with asynchronous:
         pass
+
+
+async def steered(pool: WorkerPool) -> None:
+    assert_type(await pool.recycle(3), str)
+    pool.scale(2)
+    pool.scale(None)
+    assert_type(pool.statistics(memory=True).slots[0].memory, int | None)
+    await pool.recycle("3")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    pool.scale(2.0)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+class Uptime(admin.Plugin):
+    name = "uptime"
+    shutdown_timeout = 2
+
+    async def boot(self, pool: WorkerPool) -> None:
+        assert_type(pool.name, str)
+
+    async def run(self, *, task_status: trio.TaskStatus[None]) -> None:
+        task_status.started()
+
+    def methods(self) -> dict[str, admin.Method]:
+        return {"seconds": self.seconds}
+
+    async def seconds(self, params: Any) -> float:
+        return trio.current_time()
+
+
+async def administered(pool: WorkerPool, nursery: trio.Nursery) -> None:
+    async with admin.open_plugins(pool, [Uptime()]) as plugins:
+        assert_type(plugins.names, tuple[str, ...])
+        path: str = await nursery.start(admin.serve, pool)
+        await nursery.start(partial(admin.serve, [pool, pool], plugins=plugins))
+        client = assert_type(await admin.connect(path), admin.AdminClient)
+        assert_type(await client.recycle(3, "thumbs"), str)
+        assert_type(await client.scale(None), int)
+        assert_type(await client.drain(), bool)
+        assert_type(await client.call("uptime.seconds"), Any)
+        async with client.watch(interval=1) as samples:
+            async for sample in samples:
+                assert_type(sample, dict[str, Any])
+    assert_type(admin.find_sockets(), list[str])
+    await admin.serve("pool")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 def refused() -> None:

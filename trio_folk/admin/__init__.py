@@ -19,6 +19,7 @@ from ._client import AdminClient as AdminClient
 from ._client import connect as connect
 from ._link import Notices as Notices
 from ._places import find_sockets as find_sockets
+from ._plugin import Method as Method
 from ._plugin import Plugin as Plugin
 from ._plugins import Plugins as Plugins
 from ._plugins import open_plugins as open_plugins
@@ -28,6 +29,7 @@ __all__ = [
     # the program's side
     "serve",
     "Plugin",
+    "Method",
     "open_plugins",
     "Plugins",
     # the other side
