@@ -29,7 +29,7 @@ def run_in(folder: Path, readme: str) -> subprocess.CompletedProcess[str]:
     (folder / "README.md").write_text(readme)
     tools = folder / "bin"
     tools.mkdir()
-    for name in ("php", "node"):
+    for name in ("php", "node", "tmux"):
         (tools / name).write_text("#!/bin/sh\necho msgpack\n")
         (tools / name).chmod(0o755)
     return subprocess.run(
