@@ -100,7 +100,7 @@ def test_pools_are_watched_in_a_terminal(command, sockets) -> None:
             assert "deaths 1" in shown
 
             seen.do("resize-window", "-x", "60", "-y", "20")
-            shown = seen.wait_for(lambda text: "pid gen" not in text and "slot state" in text)
+            shown = seen.wait_for(lambda text: "pid gen" not in text and "3 of 3 ready" in text)
             assert max(len(line) for line in shown.splitlines()) <= 60
             assert sum(line.startswith(("   0 ", "   1 ", "   2 ")) for line in shown.splitlines()) == 3
             for word in ("rate", "memory", "killed"):

@@ -65,7 +65,7 @@ def last_end(slot: dict[str, Any]) -> str:
     end = slot["last_end"]
     if end is None:
         return ""
-    reason = end["reason"] or end["exit"] or "ended"
+    reason = (end["reason"] or end["exit"] or "ended").removeprefix("it was ")  # short columns are full soon
     how = f" ({end['exit']})" if end["exit"] and not end["planned"] and end["exit"] not in reason else ""
     return f"{seconds(end['ago'])} ago: {reason}{how}"
 

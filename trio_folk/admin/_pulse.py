@@ -1,4 +1,4 @@
-"""The pulse of one pool: its pace, felt every tenth of a second while somebody watches and not at all otherwise.
+"""The pulse of one pool: its pace, felt about ten times a second while somebody watches, and not at all otherwise.
 
 Invariants
     1. While nobody watches, nothing runs.
@@ -21,6 +21,8 @@ __all__ = ["Pulse"]
 
 FEEL_EVERY = 0.1
 """Seconds between two looks at how much runs."""
+FEEL_SLOT = 0.001
+"""Seconds between them for each slot, if that is more: a look at a slot takes some microseconds."""
 
 
 class Pulse:
@@ -34,10 +36,11 @@ class Pulse:
 
     async def run(self) -> None:
         """Feel it while somebody watches, until cancelled."""
+        pause = max(FEEL_EVERY, FEEL_SLOT * len(self._pool.statistics().slots))
         while True:
             await self._watched.wait()
             while self._watchers:
-                await trio.sleep(FEEL_EVERY)
+                await trio.sleep(pause)
                 self._look()
             self._watched = trio.Event()
 
