@@ -15,7 +15,7 @@ from admin_kit import BOUND, CONFIG, folder, hear, raw, served
 from trio_folk import AlreadyBound, FolkError, InvalidEndpoint, PoolClosed, WorkerDied, admin, open_pool
 from trio_folk._wire import Response, encode_notify, encode_request, pack
 from trio_folk.admin import _door
-from trio_folk.admin._pace import between
+from trio_folk.admin._pace import Pace, Reader
 from trio_folk.admin._pulse import Pulse
 from trio_folk.admin._terms import VERBS
 from trio_folk.testing import Fault, FaultyRuntime, Script
@@ -145,29 +145,39 @@ async def test_events_come_as_they_happen() -> None:
         assert heard[-1]["dropped"] == 0
 
 
-async def test_samples_tell_the_pace(autojump_clock: trio.testing.MockClock) -> None:
-    """Three callers whose calls take 2 s each: a rate of 1.5 a second, and by Little's law a latency of 2 s."""
-    async with open_pool(FaultyRuntime(), config=CONFIG) as pool:
+async def test_pace_is_that_of_the_calls(autojump_clock: trio.testing.MockClock) -> None:
+    """Six callers of three slots whose calls take 2 s: 1.5 a second, and by Little's law 2 s each, after 2 s of waiting."""
+    async with open_pool(FaultyRuntime(), config=CONFIG) as pool, trio.open_nursery() as nursery:
         pulse = Pulse(pool)
 
         async def call() -> None:
             while True:
                 await pool.execute("sleep", 2)
 
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(pulse.run)
-            for _ in range(6):
-                nursery.start_soon(call)
-            await trio.sleep(1)
-            with pulse.watched():
-                before = pulse.mark()
-                assert between(before, before) == {"rate": None, "latency": None, "wait": None}
-                await trio.sleep(20)
-                pace = between(before, pulse.mark())
-            nursery.cancel_scope.cancel()
+        nursery.start_soon(pulse.run)
+        for _ in range(6):
+            nursery.start_soon(call)
+        await trio.sleep(1)
+        with pulse.watched():
+            reader = Reader(pulse.mark())
+            assert reader.read(pulse.mark())["latency"] is None
+            await trio.sleep(20)
+            pace = reader.read(pulse.mark())
+        nursery.cancel_scope.cancel()
     assert pace["rate"] == pytest.approx(1.5, rel=0.1)
     assert pace["latency"] == pytest.approx(2, rel=0.1)
     assert pace["wait"] == pytest.approx(2, rel=0.1)
+
+
+def test_calls_longer_than_the_spans_between_readings_are_not_shortened() -> None:
+    """Four slots, calls of 10 s that end one after another, read every second: most spans have no end at all."""
+    pace = Pace(0.0, 0)
+    reader = Reader(pace.mark)
+    read = [reader.read(pace.look(second, int(second / 2.5), 4, 0)) for second in range(1, 101)]
+    told = [each["latency"] for each in read if each["latency"] is not None]
+    assert len(told) == 40
+    assert sum(told) / len(told) == pytest.approx(10)
+    assert sum(each["rate"] or 0 for each in read) / len(read) == pytest.approx(0.4)
 
 
 async def test_nothing_is_sampled_while_nobody_watches(autojump_clock: trio.testing.MockClock) -> None:

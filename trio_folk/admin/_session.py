@@ -25,7 +25,7 @@ from .._errors import ApplicationError, ProtocolError
 from .._wire import MessageDecoder, Notify, Request, encode_notify, encode_response
 from ..broker._shared_terms import describe
 from ._desk import Counter, Desk, NoSuchMethod, check_params
-from ._pace import Mark, between
+from ._pace import Reader
 from ._plain import plain
 from ._terms import (
     ANSWER_FRAME,
@@ -149,13 +149,11 @@ class Session:
 
     async def _tell_samples(self, interval: float, counter: Counter) -> None:
         """The pool every so often, with its pace since the last time; the first at once, and without."""
-        before: Mark | None = None
+        reader = Reader(counter.pulse.mark())
         with counter.pulse.watched():
             while not counter.lookout.over.is_set():
-                mark = counter.pulse.mark()
-                sample = counter.lookout.record() | between(before or mark, mark)
+                sample = counter.lookout.record() | reader.read(counter.pulse.mark())
                 await self._send(encode_notify(SAMPLE, sample, ANSWER_FRAME))
-                before = mark
                 with trio.move_on_after(interval):
                     await counter.lookout.over.wait()
         await self._end(counter)
