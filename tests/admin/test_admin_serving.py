@@ -146,7 +146,7 @@ async def test_events_come_as_they_happen() -> None:
 
 
 async def test_pace_is_that_of_the_calls(autojump_clock: trio.testing.MockClock) -> None:
-    """Six callers of three slots whose calls take 2 s: 1.5 a second, and by Little's law 2 s each, after 2 s of waiting."""
+    """Six callers, three slots, calls of 2 s: 1.5 a second, and by Little's law 2 s each, after 2 s of waiting."""
     async with open_pool(FaultyRuntime(), config=CONFIG) as pool, trio.open_nursery() as nursery:
         pulse = Pulse(pool)
 

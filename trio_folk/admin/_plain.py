@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import enum
 import math
-from functools import cache
 from typing import Any
 
 import attrs
@@ -25,12 +24,7 @@ LONGEST = 2000
 
 def plain(record: Any) -> dict[str, Any]:
     """An attrs record, with all records in it."""
-    return {name: _plain(getattr(record, name)) for name in _names(type(record))}
-
-
-@cache
-def _names(kind: type[Any]) -> tuple[str, ...]:
-    return tuple(field.name for field in attrs.fields(kind))
+    return {field.name: _plain(getattr(record, field.name)) for field in attrs.fields(type(record))}
 
 
 def _plain(value: Any) -> Any:
