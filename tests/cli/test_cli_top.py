@@ -140,8 +140,12 @@ def test_one_table_is_printed_without_a_terminal(command, sockets) -> None:
         assert done.status == 0, done.err
         assert "thumbs" in done.out
         assert "   0 " in done.out
-        assert command("top").status == 2
-        assert "it needs a terminal" in command("top").err
+    gone = command("top", "--once", "--socket", str(sockets / "a.admin"))
+    assert gone.status == 1
+    assert "nobody answers" in gone.out
+    piped = command("top")
+    assert piped.status == 2
+    assert "it needs a terminal" in piped.err
 
 
 def test_without_rich_it_says_what_to_install(command) -> None:

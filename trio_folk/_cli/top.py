@@ -26,6 +26,8 @@ __all__ = ["run_top"]
 
 AGAIN = 1.0
 """Seconds before a program that does not answer is asked again, and new ones are looked for."""
+ANSWER_WAIT = 10.0
+"""Seconds beyond the interval that --once waits for programs to tell of their pools."""
 HINT = "q or Ctrl-C ends    latency: an estimate, calls running / calls ended a second"
 
 _SIGNALLED = 128
@@ -79,13 +81,13 @@ class _Watch:
         self._changed = trio.Event()
 
     async def once(self) -> None:
-        """Until there is a pace of every pool there is, or nobody answers for two intervals."""
+        """Until there is a pace of every pool there is, or nobody answers."""
         paths = [self._socket] if self._socket is not None else find_sockets()
-        with trio.move_on_after(2 * self._interval + AGAIN):
+        with trio.move_on_after(self._interval + ANSWER_WAIT):
             async with trio.open_nursery() as nursery:
                 for path in paths:
                     self._follow(nursery, path)
-                while paths and not self._board.complete:
+                while not self._board.complete and not self._board.in_vain:
                     await self._next_change()
                 nursery.cancel_scope.cancel()
 

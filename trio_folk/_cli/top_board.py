@@ -12,6 +12,7 @@ __all__ = ["Board", "Pool", "Program"]
 
 HISTORY = 240
 """Values that are kept of a rate and of a latency: as many as the widest terminal shows."""
+_NOT_YET = "not heard of yet"
 
 
 class Pool:
@@ -62,7 +63,7 @@ class Program:
         self.path = path
         self.pid: int | None = None
         self.pools: dict[str, Pool] = {}
-        self.trouble: str | None = "not heard of yet"
+        self.trouble: str | None = _NOT_YET
 
     def note_here(self, pid: int) -> None:
         """It answers; another pid is another program, with other pools."""
@@ -80,6 +81,11 @@ class Board:
 
     def __init__(self) -> None:
         self.programs: dict[str, Program] = {}
+
+    @property
+    def in_vain(self) -> bool:
+        """Whether every program has been asked, and none is heard of."""
+        return all(program.trouble not in (None, _NOT_YET) for program in self.programs.values())
 
     @property
     def complete(self) -> bool:
