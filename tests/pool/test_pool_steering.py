@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import trio
 
@@ -49,6 +51,23 @@ async def test_no_call_is_ended_by_scaling(autojump_clock: trio.testing.MockCloc
         await trio.lowlevel.checkpoint()
         assert pool.statistics().succeeded == 3
         assert pool.statistics().ready == 1
+
+
+async def test_calls_that_wait_for_a_slot_by_their_key_move_when_it_goes(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """They would wait for ever for a slot that is to have no worker."""
+    async with open_pool(FaultyRuntime(), config=FIXED) as pool:
+        await pool.wait_ready(4)
+        with trio.fail_after(1000):
+            async with trio.open_nursery() as nursery:
+                for number in range(16):
+                    for _ in range(3):
+                        nursery.start_soon(partial(pool.execute, "sleep", 10, key=f"key {number}"))
+                await trio.sleep(1)
+                assert min(slot.queued for slot in pool.statistics().slots) > 0
+                pool.scale(1)
+        assert pool.statistics().succeeded == 48
 
 
 async def test_slot_that_cannot_boot_goes_before_one_that_serves(

@@ -67,6 +67,7 @@ def _dispensable(core: Core) -> list[Slot]:
 def _give_up(core: Core, slot: Slot) -> None:
     slot.wanted = False
     slot.attempt.cancel()  # where one is being born
+    core.routing.note_gone(slot)  # what waits for it by its key waits for another
     if slot.incarnation is not None and not slot.incarnation.over:
         core.retire(slot.incarnation, f"scale: {core.most} slots are enough")
 
