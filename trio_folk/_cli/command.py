@@ -165,7 +165,9 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
         formatter_class=as_written,
     )
     _add_serve(server)
-    return parser, {"map": mapper, "doctor": doctor, "backends": backends, "serve": server} | add_admin(commands)
+    return parser, {"map": mapper, "doctor": doctor, "backends": backends, "serve": server} | add_admin(
+        commands
+    )
 
 
 def _add_serve(parser: argparse.ArgumentParser) -> None:
