@@ -1,6 +1,6 @@
 """The worker: something that keeps a processor busy, and says where it was done."""
 
-import os
+import sys
 
 from trio_folk.worker import Worker
 
@@ -13,4 +13,4 @@ def primes(below):
     for number in range(2, int(below**0.5) + 1):
         if sieve[number]:
             sieve[number * number :: number] = bytes(len(range(number * number, below, number)))
-    return {"count": sum(sieve) - 2, "pid": os.getpid()}
+    return {"count": sum(sieve) - 2, "where": "Ray" if "ray" in sys.modules else "this machine"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,8 +16,8 @@ BOUND = 110.0
 
 
 @pytest.mark.timeout(BOUND + 10)
-def test_primes_are_counted_by_two_workers(cluster: Cluster) -> None:
-    """The worker's code was shipped: its package has this name nowhere here."""
+def test_ray_takes_what_is_too_much_for_one_worker_here(cluster: Cluster) -> None:
+    """The first call runs here and starts nothing on Ray; with two hundred more both have their share."""
     done = subprocess.run(
         [sys.executable, "-m", "examples.ray_overflow.main", cluster.address],
         cwd=ROOT,
@@ -28,5 +29,8 @@ def test_primes_are_counted_by_two_workers(cluster: Cluster) -> None:
     )
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert "9592 primes below 100000" in lines
-    assert lines[-1] == "by 2 workers"
+    assert lines[0] == "one call, on 1 worker: {'this machine': 1}"
+    told = re.fullmatch(r"200 more, on 3 workers: {'this machine': (\d+), 'Ray': (\d+)}", lines[-1])
+    assert told is not None, lines
+    assert int(told[1]) + int(told[2]) == 201
+    assert int(told[2]) > 0

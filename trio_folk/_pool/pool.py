@@ -72,11 +72,6 @@ class WorkerPool:
         return self._core.name
 
     @property
-    def draining(self) -> bool:
-        """True once it takes no more calls, because it drains or its block is being left."""
-        return self._core.closing
-
-    @property
     def state(self) -> Literal["open", "draining", "closed"]:
         """Whether it takes calls; or only ends those that it has; or nothing of it is left."""
         core = self._core

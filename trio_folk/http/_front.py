@@ -162,7 +162,7 @@ class HttpFront:
 
     async def _probe(self, path: str, reply: Reply) -> None:
         statistics = self._pool.statistics()
-        fine = path == self._config.health or (statistics.ready > 0 and not self._pool.draining)
+        fine = path == self._config.health or (statistics.ready > 0 and self._pool.state == "open")
         text = f"{statistics.ready} of {len(statistics.slots)} workers are ready\n".encode()
         await reply.whole(Head(200 if fine else 503, [(b"content-type", b"text/plain")], None), text)
 
