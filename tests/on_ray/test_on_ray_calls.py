@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 import numpy as np
 import pytest
 import ray_jobs
@@ -139,3 +141,17 @@ async def test_streams_and_maps_work_as_anywhere() -> None:
                 assert [each async for each in items] == list(range(500))
             async with pool.map(abs, range(-500, 0)) as results:
                 assert [each async for each in results] == list(range(500, 0, -1))
+
+
+async def test_a_call_is_fed_what_it_asks_for() -> None:
+    """Five megabytes, a piece at a time, while its items come back."""
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(50):
+            yield b"x" * 100_000
+
+    with trio.fail_after(BOUND):
+        async with open_pool(RayRuntime("trio_folk.testing.contract_worker:worker", cpus=0), slots=1) as pool:
+            async with pool.stream("gather", feed=pieces()) as items:
+                assert sum([each async for each in items]) == 5_000_000
+            assert items.result == 5_000_000

@@ -106,7 +106,9 @@ class StreamContract(ContractBase):
         """All of it, in order, and the end; its result is what execute returns. Where workers announce ``feed``."""
         runtime = self.make_runtime()
         async with self.ready(runtime) as handle:
-            if "feed" not in handle.features or not runtime.traits.processes:
+            if not self.streams(runtime, handle) or "feed" not in handle.features:
+                return
+            if not runtime.traits.processes:
                 return  # a task of this process cannot wait for us
             for pieces in ([], [b"x"] * 40, [b"y" * 200_000]):
                 stream = runtime.prepare_stream("gather", None, window=3, feed=True)
