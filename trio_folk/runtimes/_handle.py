@@ -1,13 +1,10 @@
 """The handle on a worker that speaks the protocol over two sockets, whatever stands behind them.
 
-A worker ends in many ways at once: its process dies, a channel closes, a caller gives up, a clock runs out.
-Here they all become one thing: the worker is condemned, once, with the first reason, and every call that
-was on it ends with an error that says which.
+Whatever ends it, every call that was on it ends with an error that says which, and says all that is known of the end.
 
 Invariants
     1. A condemned worker takes no call; one that was never sent ends with NotStarted.
-    2. The first reason stays; the rung only rises.
-    3. Calls that a death cut short wait for its circumstances, but no longer than AUTOPSY.
+    2. Calls that a death cut short wait for its circumstances, but no longer than AUTOPSY.
 
 Knows the two channels. Does not know what a worker is made of: the task that runs its life tells.
 """
@@ -25,12 +22,13 @@ import trio
 
 from .._errors import BootFailed, FolkError, ProtocolError, WorkerDied
 from .._wire import Notify
-from ..abc import Birth, Job, NotStarted, Rung, WorkerExit, WorkerHandle
+from ..abc import Birth, Job, NotStarted, Rung, WorkerExit
 from ..worker._descriptors import Descriptors
 from ._buffers import Buffers, Sharing
 from ._channel import ChannelBroken, TaskChannel, was_cancelled
 from ._control import Announcement, ControlChannel, Refusal, revoked
 from ._jobs import WireJob
+from ._mortal import Mortal
 from ._python import PythonJob
 from ._sockets import Sockets
 from ._stream import StreamJob
@@ -49,7 +47,7 @@ AUTOPSY = 1.0
 """Seconds that an error waits for the exit status and the last lines of a worker that is just dying."""
 
 
-class SocketWorker(WorkerHandle):
+class SocketWorker(Mortal):
     """One live worker behind a task channel and a control channel.
 
     Args:
@@ -69,12 +67,8 @@ class SocketWorker(WorkerHandle):
         pid: int | None = None,
         sharing: Sharing | None = None,
     ) -> None:
-        self.id = birth.id
-        self.generation = birth.generation
+        super().__init__(birth)
         self.pid = pid
-        self.condemned = trio.Event()
-        self.ended = trio.Event()
-        self.rung = Rung.STOP
         self.output: Output | None = None
         self._tasks = TaskChannel(sockets.task, limit, self._on_task_end)
         self._control = ControlChannel(sockets.control, limit)
@@ -82,18 +76,11 @@ class SocketWorker(WorkerHandle):
         self._buffers: Buffers | None = None
         if sharing is not None:
             self._control.descriptors = Descriptors()
-        self._said = trio.Event()  # it is ready, or never will be
         self._refusal: FolkError | None = None
-        self._ready = False
         self._cut = False  # its calls were ended by us, not by its death
         self._silent = False  # it closed a channel; should it be dead, that is the better reason
-        self._ladder = birth.ladder
         self._meta = False
         self._asked_at: float | None = None
-        self._condemned_at = 0.0
-        self._gone_at = 0.0
-        self._rises = trio.Event()
-        self._stages: list[tuple[str, float]] = []  # what was tried to end it, and when that began
 
     def __repr__(self) -> str:
         if self.ended.is_set():
@@ -107,13 +94,6 @@ class SocketWorker(WorkerHandle):
     @property
     def stderr(self) -> tuple[str, ...]:
         return self.output.tail if self.output is not None else ()
-
-    @property
-    def stages(self) -> tuple[tuple[str, float], ...]:
-        moments = [*(began for _, began in self._stages), self._gone_at or trio.current_time()]
-        return tuple(
-            (name, end - began) for (name, began), end in zip(self._stages, moments[1:], strict=True)
-        )
 
     @property
     def idle(self) -> bool:
@@ -245,12 +225,8 @@ class SocketWorker(WorkerHandle):
 
     def _end_after(self, error: BaseException) -> None:
         """A call was left while it ran: what state the worker is in, nobody knows."""
-        reason = f"a call was left by {type(error).__name__} while it ran"
-        if self._asked_at is not None and isinstance(error, trio.Cancelled):
-            if not self._stages:
-                self._stages.append(("cancel", self._asked_at))
-            reason += f", and did not end within cancel_grace ({self._ladder.cancel:g} s)"
-        self.terminate(reason, Rung.TERMINATE)
+        cancelled = isinstance(error, trio.Cancelled)
+        self._end_after_cancel(type(error).__name__, self._asked_at if cancelled else None)
 
     def terminate(self, reason: str, rung: Rung = Rung.STOP) -> None:
         if not self.condemned.is_set():
@@ -258,19 +234,7 @@ class SocketWorker(WorkerHandle):
             self.condemn(reason, rung)
         self._cut = self._cut or self._tasks.open
         self._tasks.close()
-        if rung > self.rung:
-            self.rung = rung
-            self._rises.set()
-            self._rises = trio.Event()
-
-    def condemn(self, reason: str, rung: Rung = Rung.STOP) -> None:
-        """Take no more calls. Unlike `terminate` it leaves those that run to the channel's own end."""
-        if not self.condemned.is_set():
-            self.reason = reason
-            self.rung = max(self.rung, rung)
-            self._condemned_at = trio.current_time()
-            self.condemned.set()
-            self._said.set()
+        self._raise_to(rung)
 
     def recall(self) -> bool:
         return self._tasks.recall()
@@ -293,15 +257,6 @@ class SocketWorker(WorkerHandle):
     def stop(self) -> None:
         """Let the worker see the end of file on its task channel."""
         self._tasks.half_close()
-
-    def note_rung(self, rung: Rung) -> None:
-        """This rung of its ladder is taken now."""
-        if not self._stages or self._stages[-1][0] != rung.name:
-            self._stages.append((rung.name, trio.current_time()))
-
-    async def rises(self) -> None:
-        """Return when a higher rung is asked for."""
-        await self._rises.wait()
 
     def note_death(self, how: WorkerExit) -> None:
         """The worker is dead: what it still answered is delivered, the rest ends."""
@@ -402,12 +357,6 @@ class SocketWorker(WorkerHandle):
     async def _autopsy(self) -> None:
         with trio.move_on_after(AUTOPSY):
             await self.ended.wait()
-
-    def _named(self, error: _Error) -> _Error:
-        error.worker = str(self.id)
-        error.pid = self.pid
-        error.generation = self.generation
-        return error
 
     def _told(self, error: _Error) -> _Error:
         """The error with all that is known of the worker's end."""

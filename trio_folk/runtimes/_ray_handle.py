@@ -2,8 +2,7 @@
 
 Invariants
     1. A condemned worker takes no call; one that was never sent ends with NotStarted.
-    2. The first reason stays; the rung only rises.
-    3. A reply that came before the worker's death is delivered; every other call ends with its reason.
+    2. A reply that came before the worker's death is delivered; every other call ends with its reason.
 
 Knows jobs, and an actor's promises. Does not know how Ray finds a place for it, nor when it is taken down.
 Picture: docs/design/ray.md
@@ -20,11 +19,12 @@ import trio
 
 from .._errors import BootFailed, FolkError, ProtocolError, WorkerDied
 from .._wire import Message, MessageDecoder, Response, encode_notify
-from ..abc import Birth, Job, NotStarted, Rung, WorkerExit, WorkerHandle
+from ..abc import Birth, Job, NotStarted, Rung, WorkerExit
 from . import _ray_api as api
 from ._channel import was_cancelled
 from ._control import Announcement, Refusal, revoked, understood
 from ._jobs import Told, WireJob
+from ._mortal import Mortal
 from ._python import PythonJob
 from ._ray_bridge import Bridge
 from ._ray_calls import RayCall, RayCalls
@@ -38,7 +38,7 @@ RECALL = 1.0
 """Seconds in which a worker says whether it gives a call back."""
 
 
-class RayWorker(WorkerHandle):
+class RayWorker(Mortal):
     """One live actor.
 
     Args:
@@ -51,18 +51,13 @@ class RayWorker(WorkerHandle):
     Attributes:
         node: the id of the node that it runs on, once it has said so.
         rss: its resident memory, by its last heartbeat.
-        rung: from where it is to be ended.
     """
 
     def __init__(
         self, birth: Birth, actor: api.RayActor, bridge: Bridge, limit: int, lost: Callable[[str], object]
     ) -> None:
-        self.id = birth.id
-        self.generation = birth.generation
-        self.condemned = trio.Event()
-        self.ended = trio.Event()
+        super().__init__(birth)
         self.gone = trio.Event()
-        self.rung = Rung.STOP
         self.node = ""
         self.rss = 0
         self._actor = actor
@@ -70,19 +65,13 @@ class RayWorker(WorkerHandle):
         self._limit = limit
         self._lost = lost
         self._decoder = MessageDecoder(limit)
-        self._ladder = birth.ladder
         self._told = Told()
         self._calls = RayCalls(self._revoke)
         self._revoking: dict[int, Any] = {}  # what was asked of the worker, until it has answered
         self._talks: set[RayTalk] = set()
         self._answers: Callable[[int, float], object] | None = None
         self._msgid = 0
-        self._said = trio.Event()
         self._refusal: BootFailed | None = None
-        self._ready = False
-        self._rises = trio.Event()
-        self._stages: list[tuple[str, float]] = []
-        self._gone_at = 0.0
 
     def __repr__(self) -> str:
         if self.ended.is_set():
@@ -92,13 +81,6 @@ class RayWorker(WorkerHandle):
         else:
             state = f"{len(self._calls)} running" if self._ready else "booting"
         return f"<worker {self.id} on Ray{f' node {self.node[:8]}' if self.node else ''}: {state}>"
-
-    @property
-    def stages(self) -> tuple[tuple[str, float], ...]:
-        moments = [*(began for _, began in self._stages), self._gone_at or trio.current_time()]
-        return tuple(
-            (name, end - began) for (name, began), end in zip(self._stages, moments[1:], strict=True)
-        )
 
     @property
     def idle(self) -> bool:
@@ -170,7 +152,7 @@ class RayWorker(WorkerHandle):
                 with trio.move_on_after(self._ladder.cancel, shield=True):
                     await promise.kept.wait()
             if not promise.kept.is_set():
-                self._end_after_cancel(asked)
+                self._end_after_cancel("Cancelled", asked if self._ladder.cancel > 0 else None)
                 raise
             if not self._is_answer(promise.value):
                 raise
@@ -208,14 +190,6 @@ class RayWorker(WorkerHandle):
             return type(value) is tuple
         messages = self.decode(value)
         return not any(type(each) is Response and was_cancelled(each) for each in messages)
-
-    def _end_after_cancel(self, asked: float) -> None:
-        """A call was left while it ran: what state the worker is in, nobody knows."""
-        reason = "a call was left by Cancelled while it ran"
-        if self._ladder.cancel > 0:
-            self._stages.append(("cancel", asked))
-            reason += f", and did not end within cancel_grace ({self._ladder.cancel:g} s)"
-        self.terminate(reason, Rung.TERMINATE)
 
     # -- what a talk calls
 
@@ -281,18 +255,7 @@ class RayWorker(WorkerHandle):
             self.condemn(reason, rung)
             self._calls.recall()
         self._cut(held=False)
-        if rung > self.rung:
-            self.rung = rung
-            self._rises.set()
-            self._rises = trio.Event()
-
-    def condemn(self, reason: str, rung: Rung = Rung.STOP) -> None:
-        """Take no more calls. Unlike `terminate` it leaves those that run to what Ray says of them."""
-        if not self.condemned.is_set():
-            self.reason = reason
-            self.rung = max(self.rung, rung)
-            self.condemned.set()
-            self._said.set()
+        self._raise_to(rung)
 
     def fence(self, reason: str) -> None:
         """Its node is not heard of: whatever it does from now on, nobody hears of it."""
@@ -335,15 +298,6 @@ class RayWorker(WorkerHandle):
             self.condemn(f"Ray says: {told}")
             self.gone.set()
 
-    def note_rung(self, rung: Rung) -> None:
-        """This rung of its ladder is taken now."""
-        if not self._stages or self._stages[-1][0] != rung.name:
-            self._stages.append((rung.name, trio.current_time()))
-
-    async def rises(self) -> None:
-        """Return when a higher rung is asked for."""
-        await self._rises.wait()
-
     def note_end(self) -> None:
         """The worker is gone, or is no longer waited for."""
         self.condemn("it ended")
@@ -377,8 +331,3 @@ class RayWorker(WorkerHandle):
         self.condemn(f"it broke the protocol: {reason}", Rung.TERMINATE)
         self._cut()
         return self._named(ProtocolError(reason))
-
-    def _named(self, error: _Error) -> _Error:
-        error.worker = str(self.id)
-        error.generation = self.generation
-        return error
