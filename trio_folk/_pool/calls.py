@@ -88,9 +88,7 @@ async def run(
                 else:
                     result = await run_timed(incarnation, job, seconds)
             except NotStarted:
-                core.dispatch.remove(
-                    incarnation
-                )  # it is ending, or busy with a long call: not there again at once
+                core.dispatch.remove(incarnation)  # it is ending, or busy with a long call
                 incarnation.return_unused()
                 again = True
             except WorkerDied as error:

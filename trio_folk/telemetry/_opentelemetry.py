@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from .._errors import ApplicationError, FolkError
 from .._version import __version__
-from ..abc import CallRecord, Instrument, WorkerExit
+from ..abc import CallRecord
 from ._names import Names
-from ._population import Population
+from ._population import CountsWorkers, Population
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
@@ -36,7 +36,7 @@ _BOUNDARIES = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5,
 _SYSTEM, _METHOD, _ERROR = "rpc.system.name", "rpc.method", "error.type"
 
 
-class OpenTelemetry(Instrument):
+class OpenTelemetry(CountsWorkers):
     """Spans and metrics of the pools that it is given to: ``open_pool(..., instruments=[OpenTelemetry()])``.
 
     Each call is a span of kind CLIENT, a child of what is current where the call is made. If it waited for a worker for
@@ -156,29 +156,3 @@ class OpenTelemetry(Instrument):
         if isinstance(error, Exception):  # a cancellation is its caller's wish, and no failure
             span.record_exception(error)
             span.set_status(self._api.StatusCode.ERROR, str(error).partition("\n")[0])
-
-    # -- workers
-
-    def worker_spawning(self, worker: str) -> None:
-        """Count it."""
-        self._population.bear(worker)
-
-    def worker_ready(self, worker: str) -> None:
-        """Count it."""
-        self._population.move(worker, "ready")
-
-    def worker_failed(self, worker: str, reason: str) -> None:
-        """Count it no more."""
-        self._population.move(worker, None)
-
-    def worker_retiring(self, worker: str, reason: str) -> None:
-        """Count it as such."""
-        self._population.move(worker, "retiring")
-
-    def worker_condemned(self, worker: str, reason: str) -> None:
-        """Count it as such."""
-        self._population.move(worker, "condemned")
-
-    def worker_ended(self, worker: str, reason: str, how: WorkerExit | None, planned: bool) -> None:
-        """Count it no more."""
-        self._population.move(worker, None)

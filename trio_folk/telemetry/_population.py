@@ -7,7 +7,7 @@ Invariants
     1. A worker that was never heard to be born is counted nowhere, however it ends.
     2. No count is ever below 0.
 
-Knows ids and states. Does not know who counts.
+Knows ids and states, and how an instrument hears of them. Does not know who counts.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
-__all__ = ["Population", "State"]
+from ..abc import Instrument, WorkerExit
+
+__all__ = ["CountsWorkers", "Population", "State"]
 
 State = Literal["spawning", "ready", "retiring", "condemned"]
 
@@ -46,6 +48,36 @@ class Population:
             self._states[worker] = state
             self._count(_pool_of(worker), state, 1)
         return before
+
+
+class CountsWorkers(Instrument):
+    """An instrument with a population, which whoever extends this makes."""
+
+    _population: Population
+
+    def worker_spawning(self, worker: str) -> None:
+        """Count it."""
+        self._population.bear(worker)
+
+    def worker_ready(self, worker: str) -> None:
+        """Count it."""
+        self._population.move(worker, "ready")
+
+    def worker_failed(self, worker: str, reason: str) -> None:
+        """Count it no more."""
+        self._population.move(worker, None)
+
+    def worker_retiring(self, worker: str, reason: str) -> None:
+        """Count it as such."""
+        self._population.move(worker, "retiring")
+
+    def worker_condemned(self, worker: str, reason: str) -> None:
+        """Count it as such."""
+        self._population.move(worker, "condemned")
+
+    def worker_ended(self, worker: str, reason: str, how: WorkerExit | None, planned: bool) -> None:
+        """Count it no more."""
+        self._population.move(worker, None)
 
 
 def _pool_of(worker: str) -> str:

@@ -17,9 +17,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from .._errors import FolkError
-from ..abc import CallRecord, Instrument, WorkerExit
+from ..abc import CallRecord, WorkerExit
 from ._names import Names, slot_of
-from ._population import Population, State
+from ._population import CountsWorkers, Population, State
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -29,7 +29,7 @@ __all__ = ["Prometheus"]
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
-class Prometheus(Instrument):
+class Prometheus(CountsWorkers):
     """Metrics of the pools that it is given to: ``open_pool(..., instruments=[Prometheus()])``.
 
     One serves any number of pools, which are told apart by a label. `serve_telemetry` offers them to Prometheus; so
@@ -136,26 +136,6 @@ class Prometheus(Instrument):
 
     def _count(self, pool: str, state: State, change: int) -> None:
         self._workers.labels(pool, state).inc(change)
-
-    def worker_spawning(self, worker: str) -> None:
-        """Count it."""
-        self._population.bear(worker)
-
-    def worker_ready(self, worker: str) -> None:
-        """Count it."""
-        self._population.move(worker, "ready")
-
-    def worker_failed(self, worker: str, reason: str) -> None:
-        """Count it no more."""
-        self._population.move(worker, None)
-
-    def worker_retiring(self, worker: str, reason: str) -> None:
-        """Count it as such."""
-        self._population.move(worker, "retiring")
-
-    def worker_condemned(self, worker: str, reason: str) -> None:
-        """Count it as such."""
-        self._population.move(worker, "condemned")
 
     def worker_ended(self, worker: str, reason: str, how: WorkerExit | None, planned: bool) -> None:
         """Count it no more; and, if it had ever been ready, as one that has to be replaced."""
